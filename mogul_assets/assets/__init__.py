@@ -1,0 +1,4 @@
+"""The three kinds of asset (reads, datasets, deliveries), each a factory, with their checks and IO managers.
+
+The Dagster side of everything below: here its types meet ours. Schedules and sensors are in ``automation``.
+"""

@@ -1,0 +1,1 @@
+"""When things run: jobs, schedules, sensors. What they run is in ``assets``."""

@@ -1,0 +1,123 @@
+"""What every destination is: four verbs, and its capabilities as data."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from dagster import ConfigurableResource
+from pydantic import Field
+
+from mogul_assets.store.table import Table
+from mogul_assets.store.window import Window
+
+
+class Outcome(StrEnum):
+    DELIVERED = "delivered"
+    SUPERSEDED = "superseded"
+    """The destination already holds a newer generation; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What one delivery did. ``rows`` and ``bytes`` are what was sent; ``location`` is where a person looks."""
+
+    outcome: Outcome
+    rows: int
+    bytes: int
+    seconds: float
+    location: str
+    details: Mapping[str, str | int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One thing that a destination must be allowed to do. ``problem`` is ``None`` where it is."""
+
+    name: str
+    problem: str | None = None
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a delivery would send, without sending it.
+
+    ``new``, ``changed`` and ``gone`` count rows by primary key against what lies at the destination;
+    ``None`` where that cannot be known.
+    """
+
+    location: str
+    rows: int
+    columns: tuple[tuple[str, str], ...]
+    """(name, type as the destination spells it)"""
+    window: Window | None = None
+    new: int | None = None
+    changed: int | None = None
+    gone: int | None = None
+    statements: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a type can take, as data.
+
+    ``datasets`` ``None`` is all thirteen. Limits are in bytes, ``None`` where there is none.
+    """
+
+    datasets: frozenset[str] | None = None
+    text_bytes: int | None = None
+    row_bytes: int | None = None
+    nul_in_text: bool = True
+    keeps_history: bool = False
+
+    def takes(self, dataset: str) -> bool:
+        return self.datasets is None or dataset in self.datasets
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """What deleting a destination from ``mogul.yaml`` leaves behind, and how to remove it."""
+
+    what: str
+    remove: str
+
+
+class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
+    """One configured place. Constructing it connects to nothing and imports no vendor SDK.
+
+    Every verb may raise ``DestinationUnavailable`` (transient) or ``DestinationRefused`` (terminal), in one
+    line that names no secret.
+    """
+
+    name: str = Field(description="The destination's name in mogul.yaml, unique in it.")
+
+    @property
+    @abstractmethod
+    def capabilities(self) -> Capabilities: ...
+
+    @abstractmethod
+    def check(self) -> list[Permission]:
+        """Reach it, and say permission by permission what it lets us do. Changes nothing there for good."""
+
+    @abstractmethod
+    def deliver(self, table: Table) -> Delivered:
+        """Make the destination's dataset, or exactly the table's window of it, be the table.
+
+        Idempotent and atomic: a reader sees the old whole or the new whole, and a failure at any moment
+        leaves one of the two. A generation older than the one that lies there changes nothing.
+        """
+
+    @abstractmethod
+    def preview(self, table: Table) -> Preview: ...
+
+    @abstractmethod
+    def forget(self) -> list[Leftover]:
+        """What removing the destination from the file leaves. Removes nothing."""
+
+    @abstractmethod
+    def last_delivery(self, dataset: str) -> datetime | None:
+        """When the dataset last arrived there (UTC), as the destination itself knows it."""

@@ -1,0 +1,83 @@
+"""The handle that assets pass each other: which files, of what schema, of which window; never rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from secrets import token_hex
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mogul_assets.store.window import Month, Window
+
+BATCH_ROWS = 65_536
+
+
+def new_generation(now: datetime | None = None) -> str:
+    """A name for one refresh's files that sorts by time: ``20261123T020512.123456Z-a1b2``."""
+    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(2)}"
+
+
+GENERATION = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{4}")
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One Parquet file of a dataset, never changed once written.
+
+    ``month`` is set for windowed datasets, whose rows all fall into it. ``generation`` is the refresh that
+    wrote the file, which may be older than the table's: a month that did not change keeps its file.
+    """
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+    generation: str
+    month: Month | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dataset, or the window of one, at one generation.
+
+    Rows are unique by ``key`` and sorted by it within each file; files of a windowed dataset are in the
+    order of their months. ``window`` is ``None`` for a snapshot: the files are then the whole dataset.
+    ``read_at`` is when the account was read (UTC).
+    """
+
+    dataset: str
+    generation: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    files: tuple[DataFile, ...]
+    read_at: datetime
+    window: Window | None = None
+    window_column: str | None = None
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+    @property
+    def bytes(self) -> int:
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def paths(self) -> list[str]:
+        return [file.path for file in self.files]
+
+    def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
+        """The rows, in order, at most ``rows`` at a time: memory does not grow with the table."""
+        for file in self.files:
+            with pq.ParquetFile(Path(file.path)) as parquet:
+                for batch in parquet.iter_batches(rows):
+                    yield batch.cast(self.schema)
+
+    def __repr__(self) -> str:
+        window = "" if self.window is None else f", {self.window}"
+        return f"<Table {self.dataset}{window}: {self.rows} rows, generation {self.generation}>"
