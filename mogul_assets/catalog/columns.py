@@ -60,7 +60,7 @@ class Column:
     """For a JSON column assembled from several fields: (key, source) pairs; absent fields are left out."""
 
     @property
-    def field(self) -> pa.Field:
+    def field(self) -> pa.Field[pa.DataType]:
         metadata = {"description": self.description}
         if self.kind is Kind.JSON:
             metadata["json"] = "true"

@@ -113,9 +113,7 @@ CURRENCY_RATES = Dataset(
         Column("date", Kind.DAY, "The day the rate is for.", "date", nullable=False),
         _text("base_currency", "The account's currency (ISO 4217).", nullable=False),
         _text("currency", "The other currency (ISO 4217).", nullable=False),
-        Column(
-            "rate", Kind.FLOAT, "Units of `currency` for one unit of `base_currency`.", "rate", nullable=False
-        ),
+        Column("rate", Kind.FLOAT, "Units of `currency` for one unit of `base_currency`.", "rate", nullable=False),
         Column(
             "quoted_on",
             Kind.DAY,
@@ -160,7 +158,9 @@ SOURCE_CUSTOMERS = Dataset(
         _text("uuid", "ChartMogul's id of that customer (cus_…).", "^uuid"),
         _text("data_source_uuid", "The data source (ds_…).", nullable=False),
         _text("external_id", "The record's id in its data source.", nullable=False),
-        _flag("is_primary", "True for the record that the merged customer takes its details from.", None, nullable=False),
+        _flag(
+            "is_primary", "True for the record that the merged customer takes its details from.", None, nullable=False
+        ),
         _text("full_name", "Name; on the primary record only, as are all columns below.", "^name"),
         _text("description", "Company.", "^company"),
         _text("email", "E-mail address.", "^email"),
@@ -197,7 +197,12 @@ INVOICES = Dataset(
             "customer_external_id",
         ),
         _text("customer_uuid", "The customer (cus_…)."),
-        _text("data_source_uuid", "The data source that it was read from.", "data_source_uuid", or_source="@data_source_uuid"),
+        _text(
+            "data_source_uuid",
+            "The data source that it was read from.",
+            "data_source_uuid",
+            or_source="@data_source_uuid",
+        ),
         _int(
             "status",
             "0 open, 1 paid, 2 refunded, 3 written off, 4 voided; null for a word not known yet.",
@@ -473,7 +478,9 @@ MRR_MOVEMENTS = Dataset(
             None,
         ),
         _text("uuid", "ChartMogul's id of the activity; re-issued when ChartMogul recomputes.", nullable=False),
-        _int("rank", "1, 2, … among a customer's movements of one date, in the order they add up.", None, nullable=False),
+        _int(
+            "rank", "1, 2, … among a customer's movements of one date, in the order they add up.", None, nullable=False
+        ),
         _text(
             "movement_key",
             "Our stable identity of the movement: it outlives a re-issued uuid and a corrected amount.",
@@ -481,7 +488,10 @@ MRR_MOVEMENTS = Dataset(
             nullable=False,
         ),
     ),
-    references=(Reference("customer_uuid", "customers", "uuid"), Reference("billing_connector_uuid", "data_sources", "uuid")),
+    references=(
+        Reference("customer_uuid", "customers", "uuid"),
+        Reference("billing_connector_uuid", "data_sources", "uuid"),
+    ),
 )
 
 CUSTOMER_RECORDS = Dataset(
