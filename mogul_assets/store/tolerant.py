@@ -115,9 +115,9 @@ def _items(raw: Raw | None) -> list[Raw]:
 def _row(
     dataset: Dataset, columns: Iterable[Column], entry: Raw, outer: Raw | None, shard: Mapping[str, str]
 ) -> dict[str, Any] | Rejected:
+    if not bytes(entry).startswith(b"{"):
+        return _rejected(dataset, Refused("not an object"), entry)
     try:
-        if not bytes(entry).startswith(b"{"):
-            raise Refused("not an object")
         row = {column.name: _read(column, entry, outer, shard) for column in columns}
         _keyed(dataset, row)
     except Refused as refusal:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from itertools import chain, repeat
 from operator import attrgetter
+from types import GenericAlias
 from typing import Any
 
 import msgspec
@@ -168,7 +169,8 @@ class _Node:
         fields: list[tuple[str, Any, Any]] = []
         for api, attribute in self.attributes.items():
             if api in self.lists:
-                fields.append((attribute, list[self.lists[api].struct(f"{name}_{attribute}")] | None, None))  # type: ignore[misc]
+                inner = GenericAlias(list, (self.lists[api].struct(f"{name}_{attribute}"),))
+                fields.append((attribute, inner | None, None))
             elif api in self.objects:
                 fields.append((attribute, self.objects[api].struct(f"{name}_{attribute}") | None, None))
             elif api in self.counted:
@@ -218,8 +220,8 @@ class _Shape:
                 for source, kind in _sources(column):
                     if source.startswith("@"):
                         continue
-                    path = source.lstrip("^").split(".")
-                    root.leaf([*(() if source.startswith("^") else inner), *path], kind)
+                    outside = () if source.startswith("^") else inner
+                    root.leaf([*outside, *source.lstrip("^").split(".")], kind)
         for dotted in LEFT_OUT.get(read, {}):
             _count(root, dotted.split("."))
         known = root.paths()
@@ -227,7 +229,8 @@ class _Shape:
             _forget(known, dotted.split("."))
         for path in learned:
             _count(root, path)
-        page = msgspec.defstruct("Page", [("rows", list[root.struct("Entry")])], rename={"rows": READS[read].root or ""})  # type: ignore[misc]
+        rows = GenericAlias(list, (root.struct("Entry"),))
+        page = msgspec.defstruct("Page", [("rows", rows)], rename={"rows": READS[read].root or ""})
         return _Shape(root, msgspec.json.Decoder(page), known, root.paths())
 
     def unknown(self, entries: Iterable[Raw]) -> set[tuple[str, ...]]:
@@ -277,8 +280,8 @@ class _Level:
         if not self.rows:
             return ()
         if len(path) == 1:
-            return self._values[path[0]]  # type: ignore[no-any-return]
-        node, objects = self.node.objects[path[0]], self._values[path[0]]
+            return self._values[path[0]]
+        node, objects = self.node.objects[path[0]], list(self._values[path[0]])
         for name in path[1:-1]:
             attribute = node.attributes[name]
             objects = [None if value is None else getattr(value, attribute) for value in objects]
@@ -430,8 +433,6 @@ _ARROW: dict[Kind, Callable[[Sequence[Any]], pa.Array]] = {
     Kind.DAY: _days,
     Kind.JSON: _jsons,
 }
-
-
 
 
 def _collected(dataset: Dataset, collection: Collection, entries: _Level) -> pa.Table:

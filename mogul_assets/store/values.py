@@ -93,7 +93,9 @@ def moment(value: Any) -> datetime | None:
     fraction = (match["fraction"] or "")[:6].ljust(6, "0")
     time = match["time"] or "00:00:00"
     try:
-        local = datetime.fromisoformat(f"{match['day']}T{time if time.count(':') == 2 else time + ':00'}.{fraction}{zone}")
+        local = datetime.fromisoformat(
+            f"{match['day']}T{time if time.count(':') == 2 else time + ':00'}.{fraction}{zone}"
+        )
         return local.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused("a date and time outside the calendar") from None

@@ -1,0 +1,157 @@
+"""Typed parts into a dataset's files: unique by key, sorted by it, one file or one a month, always the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from mogul_assets.catalog.columns import Dataset
+from mogul_assets.store.shape import SEQUENCE
+from mogul_assets.store.table import DataFile
+from mogul_assets.store.window import Month
+
+GROUP_ROWS = 65_536
+MEMORY = "256MB"
+"""What sorting and joining may take before it spills: the peak must not grow with the account."""
+
+
+@contextmanager
+def database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A DuckDB in memory that spills to ``scratch``, in UTC, two threads."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    connection = duckdb.connect(
+        config={"memory_limit": MEMORY, "temp_directory": str(scratch), "threads": 2, "TimeZone": "UTC"}
+    )
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def quoted(name: str) -> str:
+    """An identifier for SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text for SQL."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def parquet(paths: Iterable[Path | str]) -> str:
+    """The SQL that reads Parquet files as one relation."""
+    listed = ", ".join(literal(str(path)) for path in paths)
+    return f"read_parquet([{listed}], union_by_name => true)"
+
+
+@dataclass(frozen=True, slots=True)
+class Unique:
+    """A relation of rows unique by key, and what had to go: copies, and keys whose copies differ."""
+
+    sql: str
+    copies: int
+    contradictions: int
+
+
+def unique(connection: duckdb.DuckDBPyConnection, relation: str, dataset: Dataset) -> Unique:
+    """Of rows with one key, the one taken last (by the sequence column, which is left out)."""
+    key = ", ".join(quoted(name) for name in dataset.key)
+    rows, keys = _one(connection, f"SELECT count(*), count(DISTINCT ({key},)) FROM {relation}")
+    if rows == keys:
+        return Unique(f"(SELECT * EXCLUDE ({SEQUENCE}) FROM {relation})", 0, 0)
+    (contradictions,) = _one(
+        connection,
+        f"SELECT count(*) FROM (SELECT {key} FROM (SELECT * EXCLUDE ({SEQUENCE}) FROM {relation}) AS copy"
+        f" GROUP BY {key} HAVING count(DISTINCT copy) > 1)",
+    )
+    sql = (
+        f"(SELECT * EXCLUDE ({SEQUENCE}) FROM {relation}"
+        f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {SEQUENCE} DESC) = 1)"
+    )
+    return Unique(sql, rows - keys, contradictions)
+
+
+def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[int, ...]:
+    row = connection.execute(sql).fetchone()
+    assert row is not None
+    return tuple(row)
+
+
+def write(
+    connection: duckdb.DuckDBPyConnection, relation: str, dataset: Dataset, folder: Path, generation: str
+) -> tuple[DataFile, ...]:
+    """Sort a relation that has the dataset's columns into files under ``folder``.
+
+    A snapshot is one file, also when it is empty; a windowed dataset one a month that has rows.
+    """
+    columns = ", ".join(quoted(name) for name in dataset.schema.names)
+    key = ", ".join(quoted(name) for name in dataset.key)
+    folder.mkdir(parents=True, exist_ok=True)
+    if dataset.window is None:
+        reader = connection.sql(f"SELECT {columns} FROM {relation} ORDER BY {key}").to_arrow_reader(GROUP_ROWS)
+        return (_file(reader, dataset, folder / f"{dataset.name}.parquet", generation, None),)
+    month = f"strftime({quoted(dataset.window)}, '%Y-%m')"
+    files = []
+    months = connection.execute(f"SELECT DISTINCT {month} FROM {relation} ORDER BY 1").fetchall()
+    sorted_rows = connection.sql(f"SELECT {columns}, {month} AS _month FROM {relation} ORDER BY _month, {key}")
+    split = _ByMonth(sorted_rows.to_arrow_reader(GROUP_ROWS))
+    for (name,) in months:
+        files.append(_file(split.month(name), dataset, folder / f"{name}.parquet", generation, Month.parse(name)))
+    return tuple(files)
+
+
+class _ByMonth:
+    """A sorted stream with a month in its last column, as one stream a month."""
+
+    def __init__(self, reader: Iterable[pa.RecordBatch]) -> None:
+        self._batches = iter(reader)
+        self._rest: pa.RecordBatch | None = None
+
+    def month(self, name: str) -> Iterator[pa.RecordBatch]:
+        while True:
+            batch = self._rest if self._rest is not None else next(self._batches, None)
+            if batch is None:
+                return
+            self._rest = None
+            months = batch.column(batch.num_columns - 1)
+            rows = pc.sum(pc.equal(months, name)).as_py() or 0
+            yield batch.slice(0, rows).drop_columns([batch.schema.names[-1]])
+            if rows < batch.num_rows:
+                self._rest = batch.slice(rows)
+                return
+
+
+def _file(
+    batches: Iterable[pa.RecordBatch], dataset: Dataset, path: Path, generation: str, month: Month | None
+) -> DataFile:
+    rows = 0
+    with pq.ParquetWriter(path, dataset.schema, compression="zstd", compression_level=3) as writer:
+        for table in _groups(batches, dataset.schema):
+            writer.write_table(table, row_group_size=GROUP_ROWS)
+            rows += table.num_rows
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    return DataFile(str(path), rows, path.stat().st_size, sha256, generation, month)
+
+
+def _groups(batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:
+    """Batches of any size as row groups of one size: what is equal then has equal bytes."""
+    held: list[pa.RecordBatch] = []
+    count = 0
+    for batch in batches:
+        held.append(batch)
+        count += batch.num_rows
+        while count >= GROUP_ROWS:
+            table = pa.Table.from_batches(held)
+            yield table.slice(0, GROUP_ROWS).cast(schema).combine_chunks()
+            held, count = table.slice(GROUP_ROWS).to_batches(), count - GROUP_ROWS
+    if count:
+        yield pa.Table.from_batches(held).cast(schema).combine_chunks()

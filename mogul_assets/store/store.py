@@ -1,0 +1,401 @@
+"""The store: raw reads, datasets and their pointers, and what each delivery last achieved, in one folder.
+
+::
+
+    raw/<read>/<generation>.parquet             pages as they came
+    data/<dataset>/<generation>/….parquet       typed, sorted, never changed
+    quarantine/<read>/<generation>.parquet      rows that could not be read, with the reason
+    pointers/raw/<read>.json                    which raw reads stand
+    pointers/<group>.json                       which files are the datasets; those of one read move together
+    watermarks/<destination>/<dataset>.json     what was last delivered
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+import msgspec
+
+from mogul_assets.account.pages import Page
+from mogul_assets.catalog.columns import Dataset, Group
+from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS
+from mogul_assets.errors import StoreBusy, StoreDamaged
+from mogul_assets.store import durable, raw
+from mogul_assets.store.raw import RawWriter
+from mogul_assets.store.table import DataFile, Table
+from mogul_assets.store.window import BEGINNING, Month, Window
+
+FORMAT = 1
+GRACE_SECONDS = 24 * 3600
+"""How long files stay that no pointer names: longer than any delivery that may still read them."""
+
+
+class RawRead(msgspec.Struct, frozen=True):
+    """One landed read: its file (relative), pages, bytes as they came, and for windowed reads its span."""
+
+    generation: str
+    file: str
+    read_at: datetime
+    pages: int
+    bytes: int
+    start: datetime | None = None
+    end: datetime | None = None
+    facts: dict[str, Any] = {}
+    """What the reader said of it: rows, requests, retries, warnings."""
+
+    @property
+    def window(self) -> Window | None:
+        return None if self.start is None else Window(self.start, self.end)
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """One dataset in a pointer."""
+
+    files: list[dict[str, Any]]
+    columns: list[list[str]]
+
+
+class Pointer(msgspec.Struct, frozen=True):
+    """Which files are the datasets of one group. ``open_from`` is the month that was the last when it was read."""
+
+    generation: str
+    read_at: datetime
+    datasets: dict[str, Entry]
+    typed_from: str
+    """The raw generation that was typed last."""
+    open_from: str | None = None
+    checks: list[dict[str, Any]] = []
+    format: int = FORMAT
+
+
+class Watermark(msgspec.Struct, frozen=True):
+    """What a delivery last achieved, and what went wrong since. ``files`` are the checksums delivered, by month."""
+
+    generation: str = ""
+    delivered_at: datetime | None = None
+    read_at: datetime | None = None
+    rows: int = 0
+    bytes: int = 0
+    seconds: float = 0.0
+    files: dict[str, str] = {}
+    error: str | None = None
+    failed_at: datetime | None = None
+
+
+def group_of(dataset: Dataset) -> str:
+    """The pointer that a dataset moves with: those of one raw read move together."""
+    return f"{dataset.group}/{dataset.name}" if dataset.group is Group.CALCULATED else f"{Group.SOURCE}/{dataset.read}"
+
+
+class Store:
+    """The store under one folder. Reading needs no lock; one process writes at a time."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+
+    def __repr__(self) -> str:
+        return f"<Store {self.root}>"
+
+    # -- one writer -----------------------------------------------------------------------------------------
+
+    @contextmanager
+    def writing(self, *, wait: float = 20) -> Iterator[None]:
+        """Hold the store as its one writer.
+
+        Raises:
+            StoreBusy: where another process still writes after ``wait`` seconds; the message names it.
+            StoreUnwritable: where the folder cannot be written to.
+        """
+        with durable.writing_to(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            holder = self.root / "writer"
+            lock = filelock.FileLock(self.root / "writer.lock")
+            try:
+                lock.acquire(timeout=wait)
+            except filelock.Timeout:
+                who = holder.read_text() if holder.exists() else "another process"
+                raise StoreBusy(
+                    f"{who} writes to the store {self.root}", remedy="wait for it to end; this is tried again"
+                ) from None
+            with lock:
+                holder.write_text(f"process {os.getpid()}")
+                yield
+
+    # -- raw reads ------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def landing(self, read: str, generation: str, window: Window | None = None) -> Iterator[RawLanding]:
+        """Land one read; when the block ends well, its pages stand.
+
+        A whole read takes the place of the one before; a windowed one covers its window, and those before it
+        stay for the months that it does not.
+        """
+        file = self.root / "raw" / read / f"{generation}.parquet"
+        with durable.writing_to(self.root), RawWriter(file, read) as writer:
+            landing = RawLanding(writer)
+            yield landing
+        durable.settle(file)
+        landed = RawRead(
+            generation,
+            str(file.relative_to(self.root)),
+            datetime.now(UTC) if landing.read_at is None else landing.read_at,
+            writer.pages,
+            writer.bytes,
+            window.start if window else None,
+            window.end if window else None,
+            landing.facts,
+        )
+        before = [] if window is None else [r for r in self.raw_reads(read) if r.generation != generation]
+        standing = [*_uncovered(before, landed), landed]
+        self._replace(f"raw/{read}", msgspec.json.encode(standing))
+
+    def raw_reads(self, read: str) -> list[RawRead]:
+        """The raw reads that stand, oldest first; one for a list read whole."""
+        body = self._pointer_body(f"raw/{read}")
+        return [] if body is None else msgspec.json.decode(body, type=list[RawRead])
+
+    def raw_pages(self, landed: RawRead) -> Iterator[Page]:
+        read = Path(landed.file).parent.name
+        return raw.pages(read, [self._existing(landed.file)])
+
+    # -- datasets -------------------------------------------------------------------------------------------
+
+    def folder(self, dataset: Dataset, generation: str) -> Path:
+        """Where the dataset's files of one generation are written."""
+        return self.root / "data" / dataset.name / generation
+
+    def scratch(self, generation: str) -> Path:
+        """Where typed parts and spills of one generation go; removed by the next purge."""
+        return self.root / "scratch" / generation
+
+    def publish(
+        self,
+        files: Mapping[Dataset, Sequence[DataFile]],
+        *,
+        generation: str,
+        read_at: datetime,
+        typed_from: str,
+        open_from: Month | None = None,
+        checks: Sequence[dict[str, Any]] = (),
+    ) -> bool:
+        """Move the pointer of a group to new files, which are kept as they are from now on.
+
+        A file equal to the one it would replace is dropped, and the old one stays. An older generation never
+        takes the place of a newer one: then nothing moves, and ``False`` is returned.
+        """
+        (group,) = {group_of(dataset) for dataset in files}
+        before = self.pointer(group)
+        if before is not None and before.generation > generation:
+            return False
+        entries = {}
+        with durable.writing_to(self.root):
+            for dataset, written in files.items():
+                kept = [self._keep(file, before, dataset) for file in written]
+                folder = self.folder(dataset, generation)
+                if folder.exists():
+                    durable.settle(folder)
+                columns = [[field.name, str(field.type)] for field in dataset.schema]
+                entries[dataset.name] = Entry(kept, columns)
+            pointer = Pointer(
+                generation, read_at, entries, typed_from, str(open_from) if open_from else None, list(checks)
+            )
+            self._replace(group, msgspec.json.format(msgspec.json.encode(pointer), indent=1))
+        return True
+
+    def _keep(self, file: DataFile, before: Pointer | None, dataset: Dataset) -> dict[str, Any]:
+        month = str(file.month) if file.month else None
+        for old in before.datasets[dataset.name].files if before and dataset.name in before.datasets else []:
+            if old["sha256"] == file.sha256 and old["month"] == month:
+                if old["path"] != self._relative(file.path):
+                    Path(file.path).unlink()
+                return dict(old)
+        durable.settle(Path(file.path))
+        return {
+            "path": self._relative(file.path),
+            "rows": file.rows,
+            "bytes": file.bytes,
+            "sha256": file.sha256,
+            "generation": file.generation,
+            "month": month,
+        }
+
+    def _relative(self, path: str) -> str:
+        return str(Path(path).relative_to(self.root))
+
+    def pointer(self, group: str) -> Pointer | None:
+        body = self._pointer_body(group)
+        return None if body is None else msgspec.json.decode(body, type=Pointer)
+
+    def table(
+        self, dataset: str, first: Month | None = None, last: Month | None = None, *, since: Month | None = None
+    ) -> Table | None:
+        """The dataset, or its months ``first`` to ``last``; ``None`` where it was never published.
+
+        A range that reaches the month that was the last when it was read means that month and every later
+        one; one that begins at ``since``, the account's first month, takes everything older.
+
+        Raises:
+            StoreDamaged: where a file that the pointer names is missing.
+        """
+        known = CUSTOMER_RECORDS if dataset == CUSTOMER_RECORDS.name else DATASETS[dataset]
+        pointer = self.pointer(group_of(known))
+        if pointer is None or dataset not in pointer.datasets:
+            return None
+        files = [self._file(file) for file in pointer.datasets[dataset].files]
+        window = None
+        if known.window is not None:
+            open_from = Month.parse(pointer.open_from) if pointer.open_from else None
+            opened = last is None or (open_from is not None and last >= open_from)
+            window = Window(
+                BEGINNING if first is None or first == since else first.start,
+                None if opened or last is None else last.plus(1).start,
+            )
+            files = [file for file in files if file.month is not None and window.holds(file.month.start)]
+        for file in files:
+            self._existing(self._relative(file.path))
+        return Table(
+            dataset,
+            pointer.generation,
+            known.schema,
+            known.key,
+            tuple(files),
+            pointer.read_at,
+            window,
+            known.window,
+        )
+
+    def _file(self, file: Mapping[str, Any]) -> DataFile:
+        return DataFile(
+            str(self.root / file["path"]),
+            file["rows"],
+            file["bytes"],
+            file["sha256"],
+            file["generation"],
+            Month.parse(file["month"]) if file["month"] else None,
+        )
+
+    # -- deliveries -----------------------------------------------------------------------------------------
+
+    def watermark(self, destination: str, dataset: str) -> Watermark:
+        body = self._body(self._watermark(destination, dataset))
+        return Watermark() if body is None else msgspec.json.decode(body, type=Watermark)
+
+    def mark(self, destination: str, dataset: str, watermark: Watermark) -> None:
+        with durable.writing_to(self.root):
+            durable.replace(self._watermark(destination, dataset), msgspec.json.encode(watermark))
+
+    def delivered(self, destination: str, table: Table, *, rows: int, bytes_: int, seconds: float) -> None:
+        """Record that a table arrived: months outside its window keep what they had."""
+        before = self.watermark(destination, table.dataset)
+        outside = {
+            month: sha256
+            for month, sha256 in before.files.items()
+            if table.window is not None and not table.window.holds(Month.parse(month).start)
+        }
+        files = {str(file.month or ""): file.sha256 for file in table.files}
+        mark = Watermark(
+            table.generation, datetime.now(UTC), table.read_at, rows, bytes_, seconds, {**outside, **files}
+        )
+        self.mark(destination, table.dataset, mark)
+
+    def failed(self, destination: str, dataset: str, error: str) -> None:
+        before = self.watermark(destination, dataset)
+        self.mark(destination, dataset, msgspec.structs.replace(before, error=error, failed_at=datetime.now(UTC)))
+
+    def stale_from(self, destination: str, dataset: str) -> Month | None:
+        """The first month that the destination does not hold as it stands here; ``None``: it holds all."""
+        table = self.table(dataset)
+        if table is None or table.window_column is None:
+            return None
+        delivered = self.watermark(destination, dataset).files
+        here = {str(file.month): file.sha256 for file in table.files}
+        differing = [month for month in here.keys() | delivered.keys() if here.get(month) != delivered.get(month)]
+        return min(map(Month.parse, differing), default=None)
+
+    def _watermark(self, destination: str, dataset: str) -> Path:
+        return self.root / "watermarks" / destination / f"{dataset}.json"
+
+    # -- housekeeping ---------------------------------------------------------------------------------------
+
+    def purge(self, *, grace_seconds: float = GRACE_SECONDS) -> list[Path]:
+        """Remove files that no pointer names and that are older than the grace time; say which."""
+        named = {
+            Path("raw") / Path(r.file).parent.name / Path(r.file).name
+            for g in self._groups("raw")
+            for r in self.raw_reads(g)
+        }
+        for group in (Group.SOURCE.value, Group.CALCULATED.value):
+            for name in self._groups(group):
+                pointer = self.pointer(f"{group}/{name}")
+                if pointer is not None:
+                    named |= {Path(f["path"]) for entry in pointer.datasets.values() for f in entry.files}
+        removed = []
+        for folder in ("raw", "data", "scratch"):
+            for path in sorted((self.root / folder).rglob("*")):
+                aged = path.is_file() and time.time() - path.stat().st_mtime > grace_seconds
+                if aged and path.relative_to(self.root) not in named:
+                    path.unlink()
+                    removed.append(path)
+            for path in sorted((self.root / folder).glob("*/*"), reverse=True):
+                if path.is_dir() and not any(path.iterdir()) and time.time() - path.stat().st_mtime > grace_seconds:
+                    path.rmdir()
+        return removed
+
+    def clear_scratch(self, generation: str) -> None:
+        shutil.rmtree(self.scratch(generation), ignore_errors=True)
+
+    def _groups(self, folder: str) -> list[str]:
+        return [path.stem for path in sorted((self.root / "pointers" / folder).glob("*.json"))]
+
+    # -- pointers -------------------------------------------------------------------------------------------
+
+    def _replace(self, name: str, content: bytes) -> None:
+        with durable.writing_to(self.root):
+            durable.replace(self.root / "pointers" / f"{name}.json", content)
+
+    def _pointer_body(self, name: str) -> bytes | None:
+        return self._body(self.root / "pointers" / f"{name}.json")
+
+    def _body(self, path: Path) -> bytes | None:
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def _existing(self, relative: str) -> Path:
+        path = self.root / relative
+        if not path.exists():
+            raise StoreDamaged(
+                f"{path}, which the store points to, is missing",
+                remedy="restore it from a backup, or read the account again: mogul sync --full",
+            )
+        return path
+
+
+class RawLanding:
+    """The sink of a read that is being landed, and what is to be remembered of it."""
+
+    def __init__(self, writer: RawWriter) -> None:
+        self.put = writer.put
+        self.facts: dict[str, Any] = {}
+        self.read_at: datetime | None = None
+
+
+def _uncovered(before: Sequence[RawRead], landed: RawRead) -> list[RawRead]:
+    """Those of the earlier reads that hold something the new one does not cover."""
+    assert landed.start is not None
+    return [
+        read
+        for read in before
+        if read.start is None
+        or read.start < landed.start
+        or (landed.end is not None and (read.end is None or read.end > landed.end))
+    ]
