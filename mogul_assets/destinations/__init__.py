@@ -6,8 +6,31 @@ needs it, never by loading the definitions. What Dagster does with a destination
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mogul_assets.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from mogul_assets.destinations.base import Destination
+
 TYPES: dict[str, str] = {
     "duckdb": "mogul_assets.destinations.duckdb:DuckDBDestination",
     "files": "mogul_assets.destinations.files:FilesDestination",
 }
 """The destination types, by the word that ``mogul.yaml`` uses."""
+
+
+def load_type(word: str) -> type[Destination]:
+    """The class of a destination type, imported on demand.
+
+    Raises:
+        ConfigurationError: where there is no such type.
+    """
+    if word not in TYPES:
+        raise ConfigurationError(
+            f"there is no destination type '{word}'", remedy=f"choose one of: {', '.join(sorted(TYPES))}"
+        )
+    module, _, name = TYPES[word].partition(":")
+    found: type[Destination] = getattr(import_module(module), name)
+    return found

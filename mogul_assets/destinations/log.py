@@ -1,0 +1,58 @@
+"""The log that data destinations keep of their deliveries, beside the data."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from mogul_assets.destinations.base import Delivered, Outcome
+from mogul_assets.destinations.columns import fingerprint
+from mogul_assets.store.table import Table
+
+KEPT = timedelta(days=400)
+"""How far the log reaches back, for each dataset."""
+
+
+class Entry(msgspec.Struct, frozen=True, kw_only=True):
+    """One delivery. Moments are UTC; a window without an edge is open there, a snapshot has none."""
+
+    dataset: str
+    generation: str
+    window_start: datetime | None
+    window_end: datetime | None
+    rows: int
+    bytes: int
+    schema_fingerprint: str
+    started_at: datetime
+    finished_at: datetime
+    outcome: Outcome
+    delivery_id: str
+
+    @classmethod
+    def of(cls, table: Table, outcome: Outcome, *, started_at: datetime, delivery_id: str) -> Entry:
+        """What is to be said of a delivery that ends now."""
+        sent = outcome is Outcome.DELIVERED
+        return cls(
+            dataset=table.dataset,
+            generation=table.generation,
+            window_start=table.window.start if table.window else None,
+            window_end=table.window.end if table.window else None,
+            rows=table.rows if sent else 0,
+            bytes=table.bytes if sent else 0,
+            schema_fingerprint=fingerprint(table.schema),
+            started_at=started_at,
+            finished_at=datetime.now(UTC),
+            outcome=outcome,
+            delivery_id=delivery_id,
+        )
+
+    def delivered(self, location: str, *, seconds: float) -> Delivered:
+        return Delivered(
+            outcome=self.outcome,
+            rows=self.rows,
+            bytes=self.bytes,
+            seconds=seconds,
+            location=location,
+            details={"delivery_id": self.delivery_id},
+        )
