@@ -1,0 +1,172 @@
+"""An account as its readers see it: its lists by name, its own facts, its own figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+import msgspec
+
+from mogul_assets.account.chains import ListReading
+from mogul_assets.account.client import Client, Tally
+from mogul_assets.account.landing import Landing, Progress, ReadSummary
+from mogul_assets.account.lists import LISTS, SINGLES
+from mogul_assets.account.pages import PageSink
+from mogul_assets.account.timeline import Timeline
+from mogul_assets.catalog.metrics import MonthlyMrr
+from mogul_assets.store.window import BEGINNING, Month, Window
+
+
+@dataclass(frozen=True, slots=True)
+class AccountInfo:
+    """The account. Older recordings of ``/account`` have no id."""
+
+    name: str
+    currency: str
+    """ISO 4217; of every calculated amount."""
+    time_zone: str
+    """A name of the tz database; the days of ChartMogul's own figures are in it."""
+    id: str | None = None
+
+
+class DataSource(msgspec.Struct, frozen=True):
+    """What reading needs to know of a data source."""
+
+    uuid: str
+    name: str | None = None
+    system: str | None = None
+    status: str | None = None
+
+
+class _Sources(msgspec.Struct):
+    data_sources: list[DataSource]
+
+
+class _Metric(msgspec.Struct):
+    date: date
+    mrr: int = 0
+    new_business: int = msgspec.field(name="mrr-new-business", default=0)
+    expansion: int = msgspec.field(name="mrr-expansion", default=0)
+    contraction: int = msgspec.field(name="mrr-contraction", default=0)
+    churn: int = msgspec.field(name="mrr-churn", default=0)
+    reactivation: int = msgspec.field(name="mrr-reactivation", default=0)
+
+
+class _Metrics(msgspec.Struct):
+    entries: list[_Metric]
+
+
+_ACCOUNT = msgspec.json.Decoder(AccountInfo).decode
+_SOURCES = msgspec.json.Decoder(_Sources).decode
+_METRICS = msgspec.json.Decoder(_Metrics).decode
+_SINGLE: Mapping[str, Callable[[bytes], AccountInfo | _Sources]] = {"account": _ACCOUNT, "data_sources": _SOURCES}
+
+
+class Account:
+    """Synchronous reading of one account; may be used from several threads, which share the client's limits.
+
+    Every verb raises ``AccountRefused`` where the account says no, and ``AccountUnavailable`` where it gave no
+    good answer in the time allowed.
+
+    Args:
+        client: the connection.
+        since: the first month that is kept; a window that begins with it takes everything older too.
+    """
+
+    def __init__(self, client: Client, *, since: Month) -> None:
+        self.client = client
+        self.since = since
+
+    def __repr__(self) -> str:
+        return f"<Account at {self.client.url}>"
+
+    def info(self) -> AccountInfo:
+        return self.client.run(self.client.fetch("/account", {}, _ACCOUNT)).value
+
+    def data_sources(self) -> list[DataSource]:
+        return self.client.run(self._sources(Tally()))
+
+    def read(
+        self,
+        name: str,
+        sink: PageSink,
+        *,
+        window: Window | None = None,
+        progress: Progress | None = None,
+        serial: bool = False,
+    ) -> ReadSummary:
+        """Land one read, in parallel where the list can be divided.
+
+        Pages go to the sink as they came, from the calling thread, in the order of their ``sequence``. Parts
+        that are read in parallel may overlap at their seams, and activities come for a day around the window.
+
+        Args:
+            name: a name of ``catalog.reads.READS``, other than the exchange rates.
+            window: for ``activities``, and for nothing else.
+            sink: where pages land. Its errors end the read.
+            progress: told of rows as they land.
+            serial: one chain of pages, as the API's documentation has it.
+
+        Raises:
+            AccountInconsistent: a list changed under the reading more often than it is begun again.
+            ValueError: no such read, or a window where there is none to have.
+        """
+        if name not in LISTS and name not in SINGLES:
+            raise ValueError(f"there is no read '{name}'; there are {', '.join([*SINGLES, *LISTS])}")
+        if (window is not None) != (name == "activities"):
+            raise ValueError(f"'{name}' is read {'by a window' if window is None else 'whole'}")
+        landing = Landing(name)
+        if name in SINGLES:
+            work = self._read_single(name, landing)
+        elif window is not None:
+            work = Timeline(self.client, landing).read(self._from_since(window), serial=serial)
+        else:
+            work = self._read_list(name, landing, serial=serial)
+        landing.drain(self.client, work, sink, progress)
+        return landing.summary()
+
+    def monthly_mrr(self, first: Month, last: Month) -> list[MonthlyMrr]:
+        """ChartMogul's own figures, from ``/metrics/mrr``, for each month from first to last; one request.
+
+        Months are in the account's time zone.
+        """
+        params = {
+            "start-date": f"{first.start:%Y-%m-%d}",
+            "end-date": f"{last.plus(1).start - timedelta(days=1):%Y-%m-%d}",
+            "interval": "month",
+        }
+        entries = self.client.run(self.client.fetch("/metrics/mrr", params, _METRICS)).value.entries
+        return [
+            MonthlyMrr(
+                entry.date.replace(day=1),
+                entry.mrr,
+                entry.new_business,
+                entry.expansion,
+                entry.contraction,
+                entry.churn,
+                entry.reactivation,
+            )
+            for entry in entries
+        ]
+
+    def _from_since(self, window: Window) -> Window:
+        return Window(BEGINNING, window.end) if window.start <= self.since.start else window
+
+    async def _read_single(self, name: str, landing: Landing) -> None:
+        path, params = SINGLES[name]
+        answer = await self.client.fetch(path, params, _SINGLE[name], tally=landing.tally)
+        rows = len(answer.value.data_sources) if isinstance(answer.value, _Sources) else 1
+        await landing.land(answer, rows, {})
+
+    async def _read_list(self, name: str, landing: Landing, *, serial: bool) -> None:
+        listing = LISTS[name]
+        shards: Mapping[str, str] = listing.shards
+        if listing.shard_by == "data_source_uuid":
+            sources = await self._sources(landing.tally)
+            shards = {source.uuid: source.uuid for source in sources}
+        await ListReading(self.client, listing, landing).read(shards, serial=serial)
+
+    async def _sources(self, tally: Tally) -> list[DataSource]:
+        path, params = SINGLES["data_sources"]
+        return (await self.client.fetch(path, params, _SOURCES, tally=tally)).value.data_sources
