@@ -1,0 +1,276 @@
+"""``mogul.yaml``: the account, the store and the destinations, read and judged. No Dagster.
+
+Two levels of error. What is wrong with the file itself, the account or the store stops everything, with line and
+remedy. What is wrong with one destination's entry is kept beside that entry: its assets still load, running one
+fails at once with the reason, and no other destination is harmed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError
+
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.errors import ConfigurationError
+from mogul_assets.store.window import Month
+
+FILE = "mogul.yaml"
+NAMED_SCHEDULES = {"daily": "0 9 * * *", "weekly": "0 9 * * 0", "monthly": "0 9 1 * *", "hourly": "0 * * * *"}
+"""ChartMogul's own times: 9:00 UTC each day, each Sunday, each first of the month."""
+
+RESERVED = {"account", "source_data", "calculated_data", "internal", "mogul", "store", "refresh", "configuration"}
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Secret(_Frozen):
+    """A value that lives in an environment variable: the file names the variable and nothing else."""
+
+    env: str = Field(min_length=1, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
+
+    def reveal(self) -> str:
+        """The value.
+
+        Raises:
+            ConfigurationError: naming the variable, where it is not set or empty.
+        """
+        value = os.environ.get(self.env, "")
+        if not value:
+            raise ConfigurationError(
+                f"the environment variable {self.env} is not set", remedy=f"export {self.env}=… and run again"
+            )
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_literal(cls, value: Any) -> Any:
+        if isinstance(value, str | int):
+            # The value itself is not repeated: it may be the secret.
+            raise ValueError("a secret is written {env: NAME}, never as a literal")  # noqa: TRY004 - pydantic's own
+        return value
+
+
+class Sandbox(_Frozen):
+    """The pretend account that stands in for a real one."""
+
+    customers: int = Field(default=1200, ge=0, le=1_000_000)
+    seed: int = 7
+
+
+class Rates(_Frozen):
+    """Who quotes the exchange rates: the European Central Bank, free, or Open Exchange Rates with a key."""
+
+    provider: Literal["ecb", "ecb_offline", "open_exchange_rates"] = "ecb"
+    app_id: Secret | None = None
+
+    @model_validator(mode="after")
+    def _with_key(self) -> Rates:
+        if self.provider == "open_exchange_rates" and self.app_id is None:
+            raise ValueError("open_exchange_rates needs app_id: {env: NAME}")
+        return self
+
+
+def _month(value: Any) -> Any:
+    return Month.parse(str(value)) if not isinstance(value, Month) else value
+
+
+class AccountSettings(_Frozen):
+    """The account to read: a key, or ``sandbox``. ``since`` is the first month; it takes everything older."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    api_key: Secret | None = None
+    sandbox: Sandbox | None = None
+    url: str = "https://api.chartmogul.com/v1"
+    since: Annotated[Month, BeforeValidator(_month)] = Month(2010, 1)
+    rates: Rates = Rates()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_forms(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            value = dict(value)
+            if value.get("sandbox") is True:
+                value["sandbox"] = {}
+            if isinstance(value.get("rates"), str):
+                value["rates"] = {"provider": value["rates"]}
+        return value
+
+    @model_validator(mode="after")
+    def _one_account(self) -> AccountSettings:
+        if (self.api_key is None) == (self.sandbox is None):
+            raise ValueError("name one account: api_key: {env: NAME} for a real one, or sandbox: true")
+        return self
+
+
+class StoreSettings(_Frozen):
+    """Where reads and datasets live, and how many rows may be unreadable before a refresh is refused."""
+
+    path: Path = Path("out/store")
+    quarantine_limit: float = Field(default=0.01, ge=0, le=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One destination of the file. ``options`` are its type's own settings; ``problem`` is what is wrong with it."""
+
+    name: str
+    type: str
+    datasets: tuple[str, ...]
+    options: Mapping[str, Any]
+    schedule: str | None
+    line: int
+    problem: str | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All of ``mogul.yaml``. Paths are absolute, relative ones counted from the file."""
+
+    file: Path
+    account: AccountSettings
+    store: StoreSettings
+    destinations: Mapping[str, Entry] = field(default_factory=dict)
+
+    def entry(self, name: str) -> Entry:
+        """The destination of that name.
+
+        Raises:
+            ConfigurationError: with the names there are.
+        """
+        if name in self.destinations:
+            return self.destinations[name]
+        names = ", ".join(self.destinations) or "none"
+        raise ConfigurationError(f"no destination '{name}' in {self.file.name}", remedy=f"there are: {names}")
+
+
+def load(file: Path | None = None) -> Settings:
+    """Read ``mogul.yaml``: the one given, ``$MOGUL_FILE``, or the one in this folder.
+
+    Raises:
+        ConfigurationError: what is wrong, on which line, and what would be right.
+    """
+    file = (file or Path(os.environ.get("MOGUL_FILE", FILE))).absolute()
+    root = _parse(file)
+    known = {"account", "store", "destinations"}
+    for key in root:
+        if key not in known:
+            raise _wrong(file, root, key, f"unknown key '{key}'", f"there are: {', '.join(sorted(known))}")
+    if "account" not in root:
+        raise ConfigurationError(f"{file.name} has no account", remedy="add  account: {sandbox: true}  to try it out")
+    account = _model(file, root, "account", AccountSettings)
+    store = _model(file, root, "store", StoreSettings) if "store" in root else StoreSettings()
+    store = store.model_copy(update={"path": file.parent / store.path})
+    entries = root.get("destinations") or CommentedMap()
+    if not isinstance(entries, CommentedMap):
+        raise _wrong(file, root, "destinations", "destinations is not a mapping", "write  name: {type: duckdb, …}")
+    destinations = {}
+    for name in entries:
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
+            taken = " (the word is taken)" if name in RESERVED else ""
+            raise _wrong(
+                file,
+                entries,
+                name,
+                f"'{name}' cannot be a destination's name{taken}",
+                "use a-z, 0-9 and _, like my_warehouse",
+            )
+        destinations[name] = _entry(name, entries[name], entries.lc.key(name)[0] + 1)
+    return Settings(file, account, store, destinations)
+
+
+def _parse(file: Path) -> CommentedMap:
+    try:
+        root = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigurationError(
+            f"there is no {file}", remedy="run in the project's folder, or name the file: MOGUL_FILE=…"
+        ) from None
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        name = re.search(r'found duplicate key "([^"]+)"', str(error.problem))
+        raise ConfigurationError(
+            f"{file.name}, line {line}: '{name[1] if name else 'a key'}' is there twice", remedy="rename or remove one"
+        ) from None
+    except MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 0
+        raise ConfigurationError(f"{file.name}, line {line}: {error.problem}", remedy="mend the YAML there") from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"cannot read {file}: {type(error).__name__}", remedy="check the file") from None
+    if not isinstance(root, CommentedMap):
+        raise ConfigurationError(
+            f"{file.name} is empty or not a mapping", remedy="begin with  account: {sandbox: true}"
+        )
+    return root
+
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _model(file: Path, root: CommentedMap, key: str, model: type[_Model]) -> _Model:
+    try:
+        return model.model_validate(_plain(root[key]))
+    except ValidationError as error:
+        raise _wrong(file, root, key, describe(error, within=key), "see the README, 'Settings'") from None
+
+
+def _entry(name: str, body: Any, line: int) -> Entry:
+    """One destination; what is wrong with it is noted, not raised."""
+    options = _plain(body) if isinstance(body, CommentedMap) else {}
+    problem = None if isinstance(body, CommentedMap) else "it is not a mapping; write  type: duckdb  below it"
+    type_ = options.pop("type", None)
+    schedule = options.pop("schedule", None)
+    wanted = options.pop("datasets", "all")
+    if problem is None and not isinstance(type_, str):
+        problem = "it names no type; write  type: duckdb"
+    named = tuple(DATASETS) if wanted == "all" else tuple(wanted) if isinstance(wanted, list) else (str(wanted),)
+    unknown = [dataset for dataset in named if dataset not in DATASETS]
+    if unknown:
+        problem = problem or f"unknown dataset '{unknown[0]}'; there are: {', '.join(DATASETS)}"
+    cron = NAMED_SCHEDULES.get(str(schedule), schedule)
+    if cron is not None and not _is_cron(str(cron)):
+        names = ", ".join(NAMED_SCHEDULES)
+        problem = problem or f"'{schedule}' is no schedule; write {names}, or a cron line such as '15 6 * * *'"
+        cron = None
+    datasets = tuple(dataset for dataset in DATASETS if dataset in named)
+    return Entry(name, str(type_ or "unknown"), datasets, options, cron, line, problem)
+
+
+def _is_cron(text: str) -> bool:
+    # Dagster's own parser is the judge in the end; this keeps the settings free of it.
+    return len(text.split()) == 5 and all(re.fullmatch(r"[\d*,/\-A-Za-z#L]+", part) for part in text.split())
+
+
+def _plain(node: Any) -> Any:
+    """The node without the line numbers that ruamel keeps in it."""
+    if isinstance(node, dict):
+        return {key: _plain(value) for key, value in node.items()}
+    return [_plain(item) for item in node] if isinstance(node, list) else node
+
+
+def describe(error: ValidationError, *, within: str = "") -> str:
+    """What pydantic found, in one line: the field and what is wrong with it, never the value."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in (*([within] if within else []), *first["loc"]))
+    message = {
+        "extra_forbidden": "there is no such setting",
+        "missing": "is missing",
+    }.get(first["type"], first["msg"].removeprefix("Value error, "))
+    return f"{place}: {message}"
+
+
+def _wrong(file: Path, node: CommentedMap, key: Any, message: str, remedy: str) -> ConfigurationError:
+    return ConfigurationError(f"{file.name}, line {node.lc.key(key)[0] + 1}: {message}", remedy=remedy)
