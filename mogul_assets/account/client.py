@@ -124,7 +124,7 @@ class Client:
         service: str = "ChartMogul",
         scheme: Callable[[str], str] = basic,
     ) -> None:
-        self.url = _usable(url)
+        self.url = _usable(url, service)
         self.limits = limits or Limits()
         self.service = service
         self._key = key if key is None else key.strip()
@@ -322,7 +322,7 @@ class Client:
         return self._session
 
 
-def _usable(url: str) -> str:
+def _usable(url: str, service: str) -> str:
     """The address without a slash at its end. Names no part of it that could be a secret.
 
     Raises:
@@ -333,13 +333,17 @@ def _usable(url: str) -> str:
         host = parts.hostname or ""
         parts.port  # noqa: B018 - refuses a port that is none
     except ValueError:
-        raise ConfigurationError("The account's url is not an address", remedy=answers.NOT_THE_API) from None
+        raise ConfigurationError(
+            f"The url of {service} is not an address", remedy="write it like https://api.chartmogul.com/v1"
+        ) from None
     if parts.scheme not in {"http", "https"} or not host or parts.query or parts.fragment:
-        raise ConfigurationError("The account's url is not an address of an API", remedy=answers.NOT_THE_API)
+        raise ConfigurationError(
+            f"The url of {service} is not an address", remedy="write it like https://api.chartmogul.com/v1"
+        )
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError("The account's url holds a user name or password", remedy="use account.key instead")
+        raise ConfigurationError(f"The url of {service} holds a user name or password", remedy="use account.key for it")
     if parts.scheme == "http" and not _loopback(host):
-        raise ConfigurationError(f"The account's url would send the key in clear to {host}", remedy="write https://")
+        raise ConfigurationError(f"The url of {service} would send the key in clear to {host}", remedy="write https://")
     return url.strip().rstrip("/")
 
 
