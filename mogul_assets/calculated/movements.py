@@ -112,8 +112,8 @@ def movements(connection: duckdb.DuckDBPyConnection, *, activities: str, line_it
             FROM movement
             WINDOW
                 equals AS (PARTITION BY identity ORDER BY rank, id),
-                of_subscription AS (PARTITION BY subscription ORDER BY date, rank, id),
-                of_set AS (PARTITION BY subscription_set ORDER BY date, rank, id)
+                of_subscription AS (PARTITION BY subscription ORDER BY date, rank, identity, id),
+                of_set AS (PARTITION BY subscription_set ORDER BY date, rank, identity, id)
         ), period AS (
             SELECT {_within_source("data_source_uuid", "subscription_external_id")} AS subscription,
                 service_period_start, service_period_end, quantity

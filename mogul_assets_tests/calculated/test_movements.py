@@ -330,7 +330,7 @@ def accounts(draw):
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(accounts(), st.data())
 def test_reissued_ids_and_another_order_of_arrival_change_nothing_but_the_ids(rows, data):
     shuffled = data.draw(st.permutations(rows))
@@ -345,7 +345,7 @@ def test_reissued_ids_and_another_order_of_arrival_change_nothing_but_the_ids(ro
     assert len({row["movement_key"] for row in one.values()}) == len(rows)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(accounts(), st.integers(101, 199))
 def test_a_corrected_exchange_rate_keeps_every_movements_key(rows, percent):
     corrected = [
