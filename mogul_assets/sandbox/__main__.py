@@ -24,6 +24,7 @@ from mogul_assets.sandbox.server import NO_LIMITS, Limits, Sandbox, Serving, run
 @click.option("--wild/--tame", default=True, show_default=True, help="With what the official client cannot read.")
 @click.option("--warm", is_flag=True, help="Render every row before the first request.")
 def main(
+    *,
     seed: int,
     now: datetime | None,
     size: int,

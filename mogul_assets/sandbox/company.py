@@ -93,10 +93,13 @@ class Recipe:
 
     def arrival(self, customer: int) -> int:
         """When the n-th customer arrives. Growth is steady: half the customers came in the last 40 % of time."""
-        span = int(self.years * 365.25 * DAY)
         if customer < self.customers:
-            return self.origin - span + int(span * ((customer + 0.5) / self.customers) ** 0.75)
-        return self.origin + int((customer - self.customers + 1) * span * 0.75 / self.customers)
+            return self.origin - self._span + int(self._span * ((customer + 0.5) / self.customers) ** 0.75)
+        return self.origin + int((customer - self.customers + 1) * self._span * 0.75 / self.customers)
+
+    @property
+    def _span(self) -> int:
+        return int(self.years * 365.25 * DAY)
 
     def groups(self) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """Customers as (first record, [(record, arrival), …]): one in twelve is merged from two records or three."""
@@ -136,10 +139,9 @@ class Company:
     @cached_property
     def movements(self) -> list[tuple[int, documents.Activity]]:
         """Every activity with its moment (seconds), in the order of time; future ones included."""
-        dated = ((entry.number, entry) for entry in self.activities)
         return [
-            (seconds(datetime.fromisoformat(entry.document.date)), entry.document)  # type: ignore[attr-defined,misc]
-            for _, entry in sorted(dated, key=lambda pair: pair[1].key)
+            (seconds(datetime.fromisoformat(entry.key[0])), entry.document)  # type: ignore[misc]
+            for entry in sorted(self.activities, key=lambda entry: entry.key)
         ]
 
     def subscriptions(self, customer: str) -> list[documents.Subscription]:
@@ -174,7 +176,8 @@ def calculate(recipe: Recipe, known: Company | None = None) -> Company:
     merged = {each.customer: each.into for each in recipe.happenings if isinstance(each, Merge)}
     deleted = {each.customer for each in recipe.happenings if isinstance(each, Deletion)}
     members: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for first, records in recipe.groups():
+    for leader, records in recipe.groups():
+        first = leader
         while first in merged:
             first = merged[first]
         members[first] += [pair for pair in records if pair[1] <= recipe.now]
@@ -234,7 +237,7 @@ def _scenery(recipe: Recipe) -> tuple[Scene, list[documents.DataSource], list[Da
     uuids = {source.key: f"ds_{identifier(recipe.seed, 'source', source.key)}" for source in names.SOURCES}
     sources = [_data_source(uuids[source.key], source, begun + i * DAY) for i, source in enumerate(names.SOURCES)]
     plans: dict[tuple[str, str], tuple[Plan, ...]] = {}
-    dated = []
+    dated: list[Dated] = []
     for source in names.SOURCES:
         for interval in names.INTERVALS:
             family = []
@@ -333,7 +336,7 @@ def _fold(company: Company, scene: Scene, uuid: str, told: list[History], *, iss
             current, since = mrr, since if since is not None else move.at
     company.customers.append(_customer(company, scene, uuid, told, mrr=current, since=since))
     company.contacts.extend(_contacts(company, scene, uuid, told))
-    if recipe.wild and primary.number % 47 == 19:
+    if recipe.wild and primary.source.bills and primary.number % 13 == 4:
         company.invoices.append(_unquoted(company, scene, uuid, primary))
 
 
@@ -378,7 +381,7 @@ def _customer(company: Company, scene: Scene, uuid: str, told: list[History], *,
     identity = 114_167_450 + number
     name = _company_name(primary, wild=recipe.wild)
     trial_at = next((history.trial_at for history in told if history.trial_at is not None), None)
-    lead = primary.lead or trial_at is not None
+    lead = since is None or trial_at is not None
     status = _status(told, mrr, since)
     city = "" if number % 17 == 3 else place.city
     website = f"https://{primary.company.replace(' ', '-').lower()}.example" if number % 3 else None
@@ -512,8 +515,7 @@ def _unquoted(company: Company, scene: Scene, uuid: str, record: Record) -> Date
         ],
         user_created=True,
     )
-    # It was entered for the first source by hand, whichever source the customer came from.
-    return Dated((nanoseconds(record.arrival, 1), invoice.uuid), invoice, scene.sources[names.SOURCES[0].key])
+    return Dated((nanoseconds(record.arrival, 1), invoice.uuid), invoice, scene.sources[record.source.key])
 
 
 def _subscription(

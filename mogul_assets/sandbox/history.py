@@ -7,6 +7,7 @@ it: the past stays as it was unless somebody corrects it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache, lru_cache
@@ -232,12 +233,10 @@ def tell(
         corrections: by the ordinal of a movement (percent, when): how its price was corrected, and when.
         cancelled_at: when a cancellation is asked for, effective at the end of the period then paid for.
     """
-    teller = _Teller(record, scene, owner, now, corrections or {}, cancelled_at)
+    teller = _Teller(record, scene, owner=owner, now=now, corrections=corrections or {}, cancelled_at=cancelled_at)
     if not record.lead:
-        try:
+        with suppress(_NotYet):
             teller.live()
-        except _NotYet:
-            pass
     return teller.history
 
 
@@ -246,6 +245,7 @@ class _Teller:
         self,
         record: Record,
         scene: Scene,
+        *,
         owner: str,
         now: int,
         corrections: Mapping[int, tuple[int, int]],

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-FIRST = tuple(
-    ["Ada", "Alan", "Amara", "Anders", "Barbara", "Carlos", "Chen", "Dorothy", "Edsger", "Elena", "Farid", "Grace", "Hedy", "Ingrid", "Ivan", "Joan", "Kaito", "Katherine", "Leila", "Linus", "Margaret", "Mateo", "Niklaus", "Noor", "Olga", "Priya", "Radia", "Rosa", "Sofia", "Tim", "Yuki", "Zoë"]
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+FIRST = _words(
+    "Ada Alan Amara Anders Barbara Carlos Chen Dorothy Edsger Elena Farid Grace Hedy Ingrid Ivan Joan Kaito Katherine"
+    " Leila Linus Margaret Mateo Niklaus Noor Olga Priya Radia Rosa Sofia Tim Yuki Zoë"
 )
-LAST = tuple(
-    ["Abara", "Borg", "Castillo", "Dubois", "Eriksson", "Fischer", "García", "Haddad", "Ito", "Jansen", "Kowalski", "Larsen", "Moreau", "Nakamura", "O'Neill", "Petrov", "Quist", "Rossi", "Schäfer", "Tanaka", "Usman", "Varga", "Weber", "Xu", "Young", "Zieliński"]
+LAST = _words(
+    "Abara Borg Castillo Dubois Eriksson Fischer García Haddad Ito Jansen Kowalski Larsen Moreau Nakamura O'Neill"
+    " Petrov Quist Rossi Schäfer Tanaka Usman Varga Weber Xu Young Zieliński"
 )
-COMPANY = tuple(
-    ["Alder", "Basalt", "Cedar", "Delta", "Ember", "Fathom", "Granite", "Harbour", "Indigo", "Juniper", "Kestrel", "Lumen", "Meridian", "Northwind", "Orchard", "Pebble", "Quill", "Rowan", "Saffron", "Tidal", "Umber", "Vesper", "Willow", "Zephyr"]
+COMPANY = _words(
+    "Alder Basalt Cedar Delta Ember Fathom Granite Harbour Indigo Juniper Kestrel Lumen Meridian Northwind Orchard"
+    " Pebble Quill Rowan Saffron Tidal Umber Vesper Willow Zephyr"
 )
-TRADE = tuple(["Analytics", "Bakery", "Books", "Cloud", "Freight", "Games", "Health", "Labs", "Logistics", "Media", "Robotics", "Studio", "Travel"])
+TRADE = _words("Analytics Bakery Books Cloud Freight Games Health Labs Logistics Media Robotics Studio Travel")
 TITLES = ("CEO", "CTO", "CFO", "Head of Operations", "Accountant", None)
 TAGS = ("managed", "enterprise", "newsletter", "partner", "at-risk", "beta", "merged-customer")
 CHANNELS = ("organic", "paid search", "referral", "conference", "Facebook")
@@ -62,10 +70,10 @@ class Source:
 
 
 SOURCES = (
-    Source("billing", "Billing", "Custom", 0.38, bills=True, reports=False),
-    Source("events", "Product events", "Custom", 0.28, bills=False, reports=True),
-    Source("stripe", "Stripe", "Stripe", 0.2, bills=False, reports=False),
-    Source("sheet", "Resellers", "Google Sheets", 0.14, bills=True, reports=False),
+    Source("billing", "Billing", "Custom", 0.26, bills=True, reports=False),
+    Source("events", "Product events", "Custom", 0.4, bills=False, reports=True),
+    Source("stripe", "Stripe", "Stripe", 0.24, bills=False, reports=False),
+    Source("sheet", "Resellers", "Google Sheets", 0.1, bills=True, reports=False),
 )
 
 TIERS = (("Starter", 1_900), ("Team", 4_900), ("Business", 12_900))
@@ -87,8 +95,8 @@ class Interval:
 
 
 INTERVALS = (
-    Interval("monthly", "month", 1, 1.0, 1.0, 0.42, 0.24, 0.06),
-    Interval("quarterly", "month", 3, 3.0, 2.8, 0.1, 0.5, 0.12),
-    Interval("annual", "year", 1, 12.0, 10.0, 0.44, 0.85, 0.25),
+    Interval("monthly", "month", 1, 1.0, 1.0, 0.42, 0.42, 0.05),
+    Interval("quarterly", "month", 3, 3.0, 2.8, 0.1, 0.8, 0.12),
+    Interval("annual", "year", 1, 12.0, 10.0, 0.44, 1.0, 0.22),
     Interval("week pass", "day", 7, 7 / 30.4375, 0.3, 0.04, 0.05, 0.3),
 )
