@@ -38,7 +38,9 @@ _LIMIT = 120
 """Seconds after which a child counts as hung."""
 
 _children = multiprocessing.get_context("forkserver")
-_children.set_forkserver_preload(["duckdb", "pyarrow.parquet", "dagster", "mogul_assets_tests.killing"])
+_children.set_forkserver_preload(
+    ["pytest", "pyarrow.parquet", "mogul_assets.destinations.duckdb", "mogul_assets.destinations.files"]
+)
 
 
 def points(work: Work, *args: object, within: Collection[str] = ()) -> int:
