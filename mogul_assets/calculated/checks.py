@@ -17,6 +17,14 @@ TYPED_BY_PEOPLE = frozenset({"external_id", "name", "tag"})
 """Key columns that may hold an e-mail address or a person's words, and so are no part of a sample."""
 
 
+NET_PAYMENTS = {
+    "net_payments_convertible": "Every payment has a type, a currency and a rate for its day that are known;"
+    " net_payments is null elsewhere.",
+    "net_payments_readable": "Every data source of a customer shows its invoices; net_payments is null elsewhere.",
+}
+"""Warnings on ``customers`` that only its calculation can give, by name."""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What one check found: ``count`` offending rows of ``total``, and ids of up to five of them.
@@ -66,6 +74,13 @@ def findings(connection: duckdb.DuckDBPyConnection, dataset: Dataset, relations:
         """).fetchall()
         result.append(Finding(check.name, check.blocking, count, total, tuple(samples or ()), check.description))
     return result
+
+
+def check_names(dataset: Dataset) -> list[tuple[str, str]]:
+    """(name, description) of every check that may be made of the dataset, whatever is at hand."""
+    everything = {dataset.name: "", **{reference.dataset: "" for reference in dataset.references}}
+    names = [(check.name, check.description) for check in _checks(dataset, everything)]
+    return [*names, *NET_PAYMENTS.items()] if dataset.name == "customers" else names
 
 
 def _checks(dataset: Dataset, relations: Mapping[str, str]) -> Iterator[_Check]:
@@ -120,3 +135,9 @@ def _checks(dataset: Dataset, relations: Mapping[str, str]) -> Iterator[_Check]:
                 )) > 1
             """,
         )
+
+
+def declared(dataset: Dataset) -> list[tuple[str, str]]:
+    """(name, description) of every check that ``findings`` can make of the dataset."""
+    relations = {dataset.name: dataset.name, **{reference.dataset: "" for reference in dataset.references}}
+    return [(check.name, check.description) for check in _checks(dataset, relations)]

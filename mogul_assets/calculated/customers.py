@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from mogul_assets.calculated.checks import SAMPLES, Finding
+from mogul_assets.calculated.checks import NET_PAYMENTS, SAMPLES, Finding
 from mogul_assets.calculated.sql import COUNTS, quoted
 from mogul_assets.catalog.datasets import CUSTOMERS
 
@@ -161,27 +161,16 @@ def customers(
     relation = connection.sql(
         f"SELECT {columns} FROM {quoted(records)} AS record JOIN customer_derived AS derived USING (uuid)"
     )
-    return Customers(relation, tuple(_warning(connection, *warning) for warning in _WARNINGS))
+    convertible, readable = NET_PAYMENTS
+    warnings = (_warning(connection, convertible, "unknown"), _warning(connection, readable, "unreadable"))
+    return Customers(relation, warnings)
 
 
-_WARNINGS = (
-    (
-        "net_payments_convertible",
-        "unknown",
-        "Every payment has a currency, a rate for its day, and a type that is known; net_payments is null elsewhere.",
-    ),
-    (
-        "net_payments_readable",
-        "unreadable",
-        "Every customer's data sources show their invoices; net_payments is null elsewhere.",
-    ),
-)
-
-
-def _warning(connection: duckdb.DuckDBPyConnection, name: str, column: str, description: str) -> Finding:
+def _warning(connection: duckdb.DuckDBPyConnection, name: str, reasons: str) -> Finding:
+    """The customers that have ``reasons``, a list column, with some of these."""
     ((count, total, samples),) = connection.sql(f"""
-        SELECT count(*) FILTER (len({column}) > 0), count(*),
-            (SELECT min(reason, {SAMPLES}) FROM (SELECT DISTINCT unnest({column}) AS reason FROM customer_derived))
+        SELECT count(*) FILTER (len({reasons}) > 0), count(*),
+            (SELECT min(reason, {SAMPLES}) FROM (SELECT DISTINCT unnest({reasons}) AS reason FROM customer_derived))
         FROM customer_derived
     """).fetchall()
     return Finding(
