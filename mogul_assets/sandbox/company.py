@@ -104,10 +104,12 @@ class Recipe:
     def groups(self) -> Iterator[tuple[int, list[tuple[int, int]]]]:
         """Customers as (first record, [(record, arrival), …]): one in twelve is merged from two records or three."""
         record, customer = 0, 0
-        while customer < self.customers or self.arrival(customer) <= self.now:
+        while self.customers:
             random = Random(self.seed * 7_919 + customer)
-            arrival = self.arrival(customer) + random.randrange(DAY // 2)
-            arrival = min(arrival, self.now)
+            # Less than the time to the next arrival, and for the last customer before ``origin`` less than to it.
+            arrival = self.arrival(customer) + int(random.random() * 0.2 * self._span / self.customers)
+            if arrival > self.now:
+                return
             draw = random.random()
             size = 3 if draw < 0.02 or customer == 20 else 2 if draw < 0.08 else 1
             yield record, [(record + i, arrival + i * random.randrange(5, 200) * DAY) for i in range(size)]

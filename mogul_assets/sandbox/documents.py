@@ -265,7 +265,7 @@ class Subscription(Document, kw_only=True):
 _EDITABLE_2025 = dict.fromkeys(("disabled", "disabled_at", "disabled_by", "user_created"), 2025)
 
 SINCE: Mapping[type[Document], Mapping[str, int]] = {
-    Account: {"id": 2023},
+    Account: {"id": 2025},
     Customer: {
         "website_url": 2025,
         "lead_status": 2026,

@@ -87,10 +87,12 @@ class Faults:
         """
         struck: list[Fault] = []
         for fault in self.active:
-            if not path.startswith(fault.path) or (_exclusive(fault) and any(map(_exclusive, struck))):
+            if not path.startswith(fault.path):
                 continue
             if fault.after:
                 fault.after -= 1
+                continue
+            if _exclusive(fault) and any(map(_exclusive, struck)):
                 continue
             if fault.count == 0 or self._random.random() >= fault.probability:
                 continue

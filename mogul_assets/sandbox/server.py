@@ -176,8 +176,8 @@ class _Handler:
             if fault.kind in DELIVERIES:
                 return await _mishandled(request, answer, fault)
         response = _response(answer)
-        if sandbox.gzip:
-            response.enable_compression()
+        if sandbox.gzip and "gzip" in request.headers.get("Accept-Encoding", ""):
+            response.enable_compression(web.ContentCoding.gzip)
         return response
 
     def _opens(self, authorization: str) -> bool:
@@ -280,10 +280,11 @@ async def run(sandbox: Sandbox, *, port: int, ready: Any, stop: asyncio.Event) -
     Raises:
         ConfigurationError: the port is taken.
     """
-    runner = web.ServerRunner(web.Server(_Handler(sandbox), handler_cancellation=True, access_log=None))
+    server = web.Server(_Handler(sandbox), handler_cancellation=True, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=1)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=1)
+        site = web.TCPSite(runner, "127.0.0.1", port)
         try:
             await site.start()
         except OSError as taken:
