@@ -173,6 +173,4 @@ def _warning(connection: duckdb.DuckDBPyConnection, name: str, reasons: str) -> 
             (SELECT min(reason, {SAMPLES}) FROM (SELECT DISTINCT unnest({reasons}) AS reason FROM customer_derived))
         FROM customer_derived
     """).fetchall()
-    return Finding(
-        name, blocking=False, count=count, total=total, samples=tuple(samples or ()), description=description
-    )
+    return Finding(name, False, count, total, tuple(samples or ()), NET_PAYMENTS[name])
