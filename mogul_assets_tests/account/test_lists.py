@@ -1,0 +1,277 @@
+"""Lists that do not behave as the sandbox's do: each is read to the end by a safer way, or the read says why not."""
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from mogul_assets.account.reader import Account
+from mogul_assets.errors import AccountInconsistent, AccountRefused, AccountUnavailable
+from mogul_assets.store.window import BEGINNING, Month, Window
+from mogul_assets_tests.account.peers import Basket, answering, connected
+
+SINCE = Month(2010, 1)
+SOURCES = ("ds_a", "ds_b", "ds_c")
+
+
+class Shelf:
+    """A list as ChartMogul serves one: 200 rows a page, filters, and a cursor that says where to go on."""
+
+    root = "entries"
+    key = "uuid"
+
+    def __init__(self, rows):
+        self.rows = rows
+
+    async def __call__(self, request):
+        if request.path == "/v1/data_sources":
+            return web.json_response({"data_sources": [{"uuid": source} for source in SOURCES]})
+        return web.json_response(self.page(self.filtered(request.query), request.query))
+
+    def filtered(self, query):
+        wanted = {name: query[name].replace("_", " ") for name in ("status", "source") if name in query}
+        wanted |= {"source": query["data_source_uuid"]} if "data_source_uuid" in query else {}
+        return [row for row in self.rows if all(row.get(name) == value for name, value in wanted.items())]
+
+    def page(self, rows, query):
+        at, count = int(query.get("cursor", 0)), int(query["per_page"])
+        page = {self.root: rows[at : at + count], "has_more": at + count < len(rows), "cursor": str(at + count)}
+        return page if "cursor" in query else page | {"total_pages": -(-len(rows) // count)}
+
+
+def customers(count, status="Active"):
+    return [{"uuid": f"cus_{status}_{n}", "status": status} for n in range(count)]
+
+
+class InvoiceShelf(Shelf):
+    root = "invoices"
+
+
+def invoices(count, source):
+    """Recorded invoices do not say which source they are of."""
+    return [{"uuid": f"inv_{source}_{n}", "source": source} for n in range(count)]
+
+
+def read(shelf, name, **how):
+    basket = Basket()
+    with answering(shelf) as peer, connected(peer.url) as client:
+        summary = Account(client, since=SINCE).read(name, basket, **how)
+    return basket, summary
+
+
+def test_rows_of_a_status_that_nobody_knows_are_read_too():
+    shelf = Shelf(customers(300) + customers(30, "Frozen"))
+    basket, summary = read(shelf, "customers")
+    assert len(basket.by("uuid")) == 330
+    assert "its parts by status have 300 of its 330 rows" in summary.warnings[0]
+
+
+def test_a_filter_that_is_ignored_is_noticed_before_anything_is_labelled_by_it():
+    class Ignoring(InvoiceShelf):
+        def filtered(self, query):
+            return self.rows
+
+    basket, summary = read(Ignoring(invoices(150, "ds_a") + invoices(150, "ds_b")), "invoices")
+    assert len(basket.by("uuid")) == 300
+    assert {tuple(page.shard) for page in basket.pages} == {()}
+    assert "have 900 rows where the list has 300" in summary.warnings[0]
+
+
+def test_invoices_of_a_source_that_is_gone_are_read_and_the_others_keep_theirs():
+    basket, summary = read(InvoiceShelf(invoices(250, "ds_a") + invoices(40, "ds_gone")), "invoices")
+    assert len(basket.by("uuid")) == 290
+    assert "have 250 of its 290 rows" in summary.warnings[0]
+    last = {row["uuid"]: page.shard for page in basket.pages for row in msgspec.json.decode(page.body)["invoices"]}
+    assert last["inv_ds_a_7"] == {"data_source_uuid": "ds_a"}
+    assert last["inv_ds_gone_7"] == {}
+
+
+def test_a_list_that_no_longer_says_how_long_it_is_is_read_in_one_chain():
+    class Uncounted(Shelf):
+        def page(self, rows, query):
+            return {name: value for name, value in super().page(rows, query).items() if name != "total_pages"}
+
+    basket, summary = read(Uncounted(customers(450)), "customers")
+    assert len(basket.by("uuid")) == 450
+    assert summary.shards == 1
+    assert "no longer says how long the list is" in summary.warnings[0]
+
+
+def test_a_customer_who_changes_its_part_while_it_is_read_is_not_lost():
+    class Moving(Shelf):
+        moved = False
+
+        def filtered(self, query):
+            rows = super().filtered(query)
+            if query["per_page"] == "200" and query.get("status") == "Active" and not self.moved:
+                # Gone from this part before it is read, and from the other because that was read already.
+                self.moved = True
+                return rows[1:]
+            return rows
+
+    basket, summary = read(Moving(customers(250) + customers(30, "Cancelled")), "customers")
+    assert len(basket.by("uuid")) == 280
+    assert "279 of 280 rows came in parallel, so the list was read again" in summary.warnings[0]
+
+
+def test_rows_that_come_in_no_way_are_said():
+    class Short(Shelf):
+        def page(self, rows, query):
+            return super().page(rows, query) if query["per_page"] == "1" else super().page(rows[:-1], query)
+
+    _, summary = read(Short(customers(250)), "customers")
+    assert summary.warnings[-1] == "customers: only 249 rows came of the 250 that the account counts"
+
+
+@pytest.mark.parametrize("trap", [{"cursor": None}, {"cursor": "200"}, {"entries": []}])
+def test_a_page_that_leads_nowhere_is_not_followed_for_ever(trap):
+    class Trapped(Shelf):
+        def page(self, rows, query):
+            page = super().page(rows, query)
+            return page | {"has_more": True} | trap if query.get("cursor") else page
+
+    with pytest.raises(AccountInconsistent, match=r"/contacts lost its place 4 times"):
+        read(Trapped(customers(450)), "contacts")
+
+
+def test_a_cursor_that_is_refused_begins_the_list_again():
+    class Forgetful(Shelf):
+        forgot = 0
+
+        async def __call__(self, request):
+            if "cursor" in request.query and self.forgot < 2:
+                self.forgot += 1
+                return web.json_response({"message": "Invalid cursor"}, status=422)
+            return await super().__call__(request)
+
+    basket, _ = read(Forgetful(customers(450)), "contacts")
+    assert len(basket.by("uuid")) == 450
+
+
+def test_a_key_that_is_withdrawn_in_mid_list_ends_the_read():
+    class Withdrawn(Shelf):
+        async def __call__(self, request):
+            if "cursor" in request.query:
+                return web.json_response({"message": "No valid API key provided"}, status=401)
+            return await super().__call__(request)
+
+    with pytest.raises(AccountRefused, match="API key is wrong"):
+        read(Withdrawn(customers(450)), "contacts")
+
+
+def test_a_page_without_has_more_is_not_taken_for_the_last():
+    class Changed(Shelf):
+        def page(self, rows, query):
+            return {"entries": rows, "more": False}
+
+    with pytest.raises(AccountRefused, match=r"`has_more`.*newer mogul_assets"):
+        read(Changed(customers(3)), "contacts")
+
+
+def test_json_that_is_always_cut_is_no_short_list():
+    async def cut(request):
+        return web.Response(body=b'{"entries":[{"uuid":"con_1"}],"has_more":fal')
+
+    with pytest.raises(AccountUnavailable, match="cut short"):
+        read(cut, "contacts")
+
+
+class Activities(Shelf):
+    """``/activities``, by ``start-after``."""
+
+    def filtered(self, query):
+        return [
+            row
+            for row in self.rows
+            if query.get("start-date", "") <= row["date"] and row["date"] <= query.get("end-date", "9999")
+        ]
+
+    def page(self, rows, query):
+        rows = rows[::-1] if query["order"] == "-date" else rows
+        ids = [row["uuid"] for row in rows]
+        at = ids.index(query["start-after"]) + 1 if "start-after" in query else 0
+        count = int(query["per_page"])
+        return {"entries": rows[at : at + count], "has_more": at + count < len(rows), "cursor": None}
+
+
+def activities(count, day="2026-03-01T00:00:00+00:00"):
+    return [{"uuid": f"{n:06}", "date": day} for n in range(count)]
+
+
+def spread(count):
+    return [
+        {"uuid": f"{n:06}", "date": f"2026-{n * 12 // count + 1:02}-{n % 28 + 1:02}T{n % 24:02}:00:00+00:00"}
+        for n in range(count)
+    ]
+
+
+EVERYTHING = Window(BEGINNING, None)
+
+
+@pytest.mark.parametrize("count", [1, 199, 200, 201, 9000])
+def test_any_number_of_activities_may_be_of_one_moment(count):
+    basket, _ = read(Activities(activities(count)), "activities", window=EVERYTHING)
+    assert len(basket.rows()) == len(basket.by("uuid")) == count
+
+
+def test_an_end_that_was_promised_more_after_is_found_once_more_and_believed():
+    class Promising(Activities):
+        def page(self, rows, query):
+            page = super().page(rows, query)
+            return page | {"has_more": bool(page["entries"])}
+
+    basket, _ = read(Promising(sorted(spread(600), key=lambda row: row["date"])), "activities", window=EVERYTHING)
+    assert len(basket.by("uuid")) == 600
+
+
+def test_an_empty_page_that_says_there_is_more_is_not_the_end():
+    class Hollow(Activities):
+        def page(self, rows, query):
+            page = super().page(rows, query)
+            return page | {"entries": []} if "start-after" in query else page
+
+    with pytest.raises(AccountInconsistent, match="followed by an empty one"):
+        read(Hollow(activities(600)), "activities", window=EVERYTHING)
+
+
+def test_a_page_that_begins_before_its_anchor_is_read_again():
+    class Rewinding(Activities):
+        rewound = False
+
+        def page(self, rows, query):
+            if "start-after" in query and not self.rewound:
+                self.rewound = True
+                return {"entries": rows[:200], "has_more": True, "cursor": None}
+            return super().page(rows, query)
+
+    rows = sorted(spread(900), key=lambda row: row["date"])
+    basket, _ = read(Rewinding(rows), "activities", window=EVERYTHING, serial=True)
+    assert [row["uuid"] for row in basket.rows()] == [row["uuid"] for row in rows]
+
+
+def test_activities_that_come_in_another_order_are_not_cut_by_it():
+    class Backwards(Activities):
+        def page(self, rows, query):
+            return super().page(rows[::-1], query)
+
+    with pytest.raises(AccountInconsistent, match="not in the order of its dates"):
+        read(Backwards(sorted(spread(900), key=lambda row: row["date"])), "activities", window=EVERYTHING)
+
+
+@pytest.mark.parametrize("serial", [False, True])
+def test_dates_that_are_ignored_are_noticed_and_all_activities_read(serial):
+    class Timeless(Activities):
+        def filtered(self, query):
+            return self.rows
+
+    rows = sorted(spread(900), key=lambda row: row["date"])
+    window = Window.months(Month(2026, 6), Month(2026, 7))
+    basket, summary = read(Timeless(rows), "activities", window=window, serial=serial)
+    assert len(basket.by("uuid")) == 900
+    assert "did not keep to the dates" in summary.warnings[0]
+
+
+def test_a_date_that_is_none_stops_nothing():
+    rows = sorted(spread(500), key=lambda row: row["date"])
+    rows[250]["date"] = "2026-07-01 soon"
+    basket, _ = read(Activities(rows), "activities", window=EVERYTHING, serial=True)
+    assert len(basket.by("uuid")) == 500
