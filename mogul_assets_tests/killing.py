@@ -37,8 +37,8 @@ reached by the lines of our code around them, by size and by time."""
 _LIMIT = 120
 """Seconds after which a child counts as hung."""
 
-_children = multiprocessing.get_context("forkserver")
-_children.set_forkserver_preload(
+children = multiprocessing.get_context("forkserver")
+children.set_forkserver_preload(
     ["pytest", "pyarrow.parquet", "mogul_assets.destinations.duckdb", "mogul_assets.destinations.files"]
 )
 
@@ -48,7 +48,7 @@ def points(work: Work, *args: object, within: Collection[str] = ()) -> int:
 
     ``within`` names modules whose every line is a point as well.
     """
-    receiver, sender = _children.Pipe(duplex=False)
+    receiver, sender = children.Pipe(duplex=False)
     child = _begun(_counted, sender, frozenset(within), work, args)
     sender.close()
     count = receiver.recv() if receiver.poll(_LIMIT) else 0
@@ -71,7 +71,7 @@ def kill_at_size(size: int, work: Work, *args: object) -> bool:
 
 def kill_after(seconds: float, work: Work, *args: object) -> bool:
     """Whether the child died, ``seconds`` after it began the work; else the work is done."""
-    receiver, sender = _children.Pipe(duplex=False)
+    receiver, sender = children.Pipe(duplex=False)
     child = _begun(_announced, sender, work, args)
     sender.close()
     assert receiver.poll(_LIMIT), "the child never began"
@@ -84,7 +84,7 @@ def kill_after(seconds: float, work: Work, *args: object) -> bool:
 
 def seconds_of(work: Work, *args: object) -> float:
     """How long ``work`` takes in a child, undisturbed: what times to kill it at."""
-    receiver, sender = _children.Pipe(duplex=False)
+    receiver, sender = children.Pipe(duplex=False)
     child = _begun(_announced, sender, work, args)
     sender.close()
     receiver.recv()
@@ -104,7 +104,7 @@ def end(child: BaseProcess) -> None:
 
 
 def _begun(target: Callable[..., None], *args: Any) -> BaseProcess:
-    child = _children.Process(target=target, args=args, daemon=True)
+    child = children.Process(target=target, args=args, daemon=True)
     child.start()
     return child
 

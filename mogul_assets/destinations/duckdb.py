@@ -76,6 +76,14 @@ _REFUSALS = (
 )
 """What DuckDB's messages mean: (fragment, what is the matter with the file, the next step)."""
 
+_HELD = re.compile(
+    "IO Error: Could not set lock on file"
+    "|Connection Error: Can't open a connection to same database file"
+    "|Resource In Use Error"
+    "|TransactionContext Error: .*[Cc]onflict"
+)
+"""What DuckDB says where another process has the file, or another thread of this one the file or the table."""
+
 _WITHOUT_DATA = (duckdb.BinderException, duckdb.CatalogException, duckdb.DependencyException, duckdb.IOException)
 """DuckDB's errors whose text speaks of names and files only; others may quote a value."""
 
@@ -408,13 +416,7 @@ def _retyping(table: str, column: str, kind: str) -> str:
 
 
 def _is_held(error: BaseException) -> bool:
-    """Another process has the file, or another thread of this one the file or the table."""
-    text = str(error)
-    return (
-        (isinstance(error, duckdb.IOException) and "Conflicting lock" in text)
-        or (isinstance(error, duckdb.ConnectionException) and "different configuration" in text)
-        or (isinstance(error, duckdb.TransactionException) and "onflict" in text)
-    )
+    return isinstance(error, duckdb.Error) and _HELD.match(str(error)) is not None
 
 
 def _holder(text: str) -> str:

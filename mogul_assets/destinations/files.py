@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -128,17 +129,12 @@ class FilesDestination(Destination):
         began, started_at, delivery = time.monotonic(), datetime.now(UTC), token_hex(8)
         folder = self._folder(table.dataset)
         _refuse_window(table)
-        try:
-            with disk.writing(folder, destination=self.name):
-                folder.mkdir(parents=True, exist_ok=True)
-                with FileLock(folder / ".lock", timeout=self.wait_seconds):
-                    outcome = self._replaced(folder, table, delivery)
-                    entry = Entry.of(table, outcome, started_at=started_at, delivery_id=delivery)
-                    self._logged(entry)
-        except Timeout:
-            raise DestinationUnavailable(
-                f"{self.name}: another delivery holds {folder}", remedy="it is tried again"
-            ) from None
+        with disk.writing(folder, destination=self.name):
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._alone(folder):
+                outcome = self._replaced(folder, table, delivery)
+                entry = Entry.of(table, outcome, started_at=started_at, delivery_id=delivery)
+                self._logged(entry)
         return entry.delivered(str(folder / MANIFEST), seconds=time.monotonic() - began)
 
     def preview(self, table: Table) -> Preview:
@@ -211,6 +207,21 @@ class FilesDestination(Destination):
 
     def _paths(self, dataset: str, files: tuple[ManifestFile, ...]) -> list[str]:
         return [str(self._folder(dataset) / file.file) for file in files]
+
+    @contextmanager
+    def _alone(self, folder: Path) -> Iterator[None]:
+        """One delivery of a dataset at a time."""
+        lock = FileLock(folder / ".lock", timeout=self.wait_seconds)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise DestinationUnavailable(
+                f"{self.name}: another delivery holds {folder}", remedy="it is tried again"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _replaced(self, folder: Path, table: Table, delivery: str) -> Outcome:
         held = self.manifest(table.dataset)

@@ -1,0 +1,219 @@
+"""What is the folder's own: the manifest, files that never change, and sweeping up after a grace time."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from filelock import FileLock
+
+from mogul_assets.destinations.files import FilesDestination
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable, StoreDamaged
+from mogul_assets.store.window import Month, Window
+from mogul_assets_tests import killing
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    return FilesDestination(name="shelf", path=str(tmp_path / "shelf"))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "shelf" / "plans"
+
+
+def monthly(table, *months, word="old", **how):
+    """A table of one row in each of the months of 2026."""
+    rows = [{"id": month, "date": datetime(2026, month, 1, tzinfo=UTC), "word": word} for month in months]
+    window = how.pop("window", Window.months(Month(2026, 1), None))
+    return table(rows, window=window, window_column="date", **how)
+
+
+def manifest(folder):
+    return json.loads((folder / "manifest.json").read_bytes())
+
+
+def age(path, seconds):
+    os.utime(path, (time.time() - seconds,) * 2)
+
+
+def test_the_files_are_the_stores_own_bytes(shelf, folder, table):
+    plans = table([{"id": 1}])
+    shelf.deliver(plans)
+    (file,) = shelf.files("plans")
+    assert file.read_bytes() == Path(plans.paths[0]).read_bytes()
+    assert file.stat().st_ino != Path(plans.paths[0]).stat().st_ino
+
+
+def test_the_manifest_says_what_lies_there(shelf, folder, table):
+    schema = pa.schema(
+        [
+            pa.field("id", pa.int64(), nullable=False, metadata={"description": "Number."}),
+            pa.field("free", pa.string(), metadata={"json": "true"}),
+        ]
+    )
+    plans = table([{"id": 1, "free": "{}"}, {"id": 2, "free": None}], schema=schema)
+    delivered = shelf.deliver(plans)
+    said = manifest(folder)
+    assert said["generation"] == plans.generation
+    assert said["delivery_id"] == delivered.details["delivery_id"]
+    assert (said["dataset"], said["rows"], said["bytes"], said["key"]) == ("plans", 2, plans.bytes, ["id"])
+    assert said["columns"] == [
+        {"name": "id", "type": "int64", "nullable": False, "description": "Number."},
+        {"name": "free", "type": "json", "nullable": True, "description": ""},
+    ]
+    (file,) = said["files"]
+    content = (folder / file["file"]).read_bytes()
+    assert (file["rows"], file["bytes"], file["sha256"]) == (2, len(content), sha256(content).hexdigest())
+    assert datetime.fromisoformat(said["delivered_at"]) == shelf.last_delivery("plans")
+
+
+def test_a_windowed_dataset_has_a_file_a_month(shelf, folder, table):
+    shelf.deliver(monthly(table, 1, 2, 11))
+    assert [file["month"] for file in manifest(folder)["files"]] == ["2026-01", "2026-02", "2026-11"]
+    assert [pq.read_table(path)["id"].to_pylist() for path in shelf.files("plans")] == [[1], [2], [11]]
+
+
+def test_a_month_that_is_not_delivered_keeps_its_file(shelf, folder, table):
+    shelf.deliver(monthly(table, 1, 2, 3))
+    before = {path.name: path.stat() for path in shelf.files("plans")}
+    shelf.deliver(monthly(table, 2, word="new", window=Window.months(Month(2026, 2), Month(2026, 2))))
+    january, february, march = shelf.files("plans")
+    assert (january.stat(), march.stat()) == (before[january.name], before[march.name])
+    assert february.name not in before
+
+
+def test_a_month_that_did_not_change_in_the_store_is_not_copied_again(shelf, folder, table):
+    old = monthly(table, 1, 2)
+    shelf.deliver(old)
+    before = {path: path.stat().st_ino for path in shelf.files("plans")}
+    shelf.deliver(old)
+    assert {path: path.stat().st_ino for path in shelf.files("plans")} == before
+
+
+def test_a_file_that_somebody_removed_is_put_back(shelf, folder, table):
+    plans = table([{"id": 1}])
+    shelf.deliver(plans)
+    shelf.files("plans")[0].unlink()
+    shelf.deliver(plans)
+    assert pq.read_table(shelf.files("plans")[0]).num_rows == 1
+
+
+def test_a_reader_of_the_old_manifest_goes_on_reading(shelf, folder, table):
+    shelf.deliver(table([{"id": 1}]))
+    old = shelf.files("plans")
+    age(old[0], seconds=7200)
+    shelf.deliver(table([{"id": 2}]))
+    shelf.deliver(table([{"id": 3}]))
+    assert pq.read_table(old[0])["id"].to_pylist() == [1]
+
+
+def test_files_that_nothing_names_go_after_the_grace_time(shelf, folder, table):
+    shelf.deliver(table([{"id": 1}]))
+    (first,) = shelf.files("plans")
+    shelf.deliver(table([{"id": 2}]))
+    (second,) = shelf.files("plans")
+    killed = folder / f"{first.name}.part"
+    killed.write_bytes(b"half")
+    for path in (first, second, killed):
+        age(path, seconds=3601)
+    shelf.deliver(table([{"id": 3}]))
+    (third,) = shelf.files("plans")
+    assert sorted(folder.glob("*.parquet*")) == sorted([second, third])
+
+
+def test_files_of_others_are_never_removed(shelf, folder, table):
+    folder.mkdir(parents=True)
+    theirs = [folder / name for name in ("mine.parquet", "plans-2026.parquet", "notes.txt", "x.parquet.part")]
+    for path in theirs:
+        path.write_text("theirs")
+        age(path, seconds=10**6)
+    shelf.deliver(table([{"id": 1}]))
+    assert all(path.read_text() == "theirs" for path in theirs)
+
+
+def test_a_window_that_is_not_whole_months_is_refused(shelf, folder, table):
+    half = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 15, tzinfo=UTC))
+    with pytest.raises(DestinationRefused, match="whole months"):
+        shelf.deliver(monthly(table, 1, window=half))
+    assert not folder.exists()
+
+
+def test_a_month_cannot_be_put_into_a_dataset_that_lies_there_whole(shelf, folder, table):
+    shelf.deliver(table([{"id": 1}]))
+    with pytest.raises(DestinationRefused, match="not by month"):
+        shelf.deliver(monthly(table, 1))
+    assert manifest(folder)["rows"] == 1
+
+
+def test_a_manifest_of_somebody_else_is_left_as_it_is(shelf, folder, table):
+    folder.mkdir(parents=True)
+    for theirs in ("{}", "not JSON"):
+        (folder / "manifest.json").write_text(theirs)
+        with pytest.raises(DestinationRefused, match="not a manifest of ours"):
+            shelf.deliver(table([{"id": 1}]))
+        assert (folder / "manifest.json").read_text() == theirs
+
+
+def test_a_damaged_file_of_the_store_is_not_delivered(shelf, folder, table):
+    shelf.deliver(table([{"id": 1}]))
+    damaged = table([{"id": 2}])
+    path = Path(damaged.paths[0])
+    path.write_bytes(path.read_bytes()[:-1] + b"!")
+    with pytest.raises(StoreDamaged, match="checksum"):
+        shelf.deliver(damaged)
+    assert [pq.read_table(file)["id"].to_pylist() for file in shelf.files("plans")] == [[1]]
+
+
+def test_every_delivery_is_logged_and_the_log_kept_for_400_days(shelf, folder, table):
+    log = folder.parent / "_deliveries" / "plans"
+    log.mkdir(parents=True)
+    long_ago = f"{datetime.now(UTC) - timedelta(days=401):%Y%m%dT%H%M%S}"
+    (log / f"{long_ago}-0123456789abcdef.json").write_text("{}")
+    plans = table([{"id": 1}])
+    delivered = shelf.deliver(plans)
+    (entry,) = [json.loads(path.read_bytes()) for path in log.iterdir()]
+    assert entry["delivery_id"] == delivered.details["delivery_id"]
+    assert (entry["outcome"], entry["rows"], entry["generation"]) == ("delivered", 1, plans.generation)
+
+
+def test_forgetting_names_the_folders_and_removes_none(shelf, folder, table):
+    shelf.deliver(table([{"id": 1}]))
+    assert [leftover.remove for leftover in shelf.forget()] == [
+        f"rm -r {folder}",
+        f"rm -r {folder.parent / '_deliveries'}",
+    ]
+    assert folder.exists()
+
+
+def test_a_home_folder_may_be_named_by_its_tilde(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    FilesDestination(name="shelf", path="~/shelf").deliver(table([{"id": 1}]))
+    assert (tmp_path / "shelf" / "plans" / "manifest.json").exists()
+
+
+def hold(path, held, release):
+    """The work of a child: a delivery that does not end."""
+    with FileLock(path):
+        held.set()
+        release.wait(60)
+
+
+def test_a_delivery_that_does_not_end_is_not_waited_for_forever(folder, table):
+    folder.mkdir(parents=True)
+    held, release = killing.children.Event(), killing.children.Event()
+    child = killing.begin(hold, str(folder / ".lock"), held, release)
+    assert held.wait(60)
+    impatient = FilesDestination(name="shelf", path=str(folder.parent), wait_seconds=0.1)
+    with pytest.raises(DestinationUnavailable, match="another delivery holds"):
+        impatient.deliver(table([{"id": 1}]))
+    release.set()
+    killing.end(child)
