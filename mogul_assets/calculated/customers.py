@@ -74,8 +74,8 @@ def customers(
     ``sources_without_invoices``; 0 where nothing was paid.
 
     ``plan_name``, ``plan_external_id`` and ``billing_cycle`` ("month", "3 months") are each value once, in the
-    order of first use, then of the alphabet, joined with a pipe; used is what an enabled, valid line item of a
-    subscription or a movement names.
+    order of the plans' first use, then of their names, joined with a pipe; used is what a line item that counts,
+    of a subscription, or a movement names.
     """
     connection.execute(
         f"""
@@ -127,27 +127,17 @@ def customers(
                 LEFT JOIN plan AS by_uuid ON by_uuid.uuid = plan_uuid
                 LEFT JOIN plan AS by_id
                     ON by_id.data_source_uuid = subscribed.data_source_uuid AND by_id.external_id = plan_external_id
-        ), used AS (
-            SELECT customer_uuid, kind, value, min((since, name)) AS place
-            FROM (
-                SELECT customer_uuid, since, name,
-                    unnest(['name', 'external_id', 'cycle']) AS kind, unnest([name, external_id, cycle]) AS value
-                FROM named
-            )
-            WHERE value IS NOT NULL GROUP BY customer_uuid, kind, value
         ), subscriptions AS (
-            SELECT customer_uuid,
-                string_agg(value, '|' ORDER BY place, value) FILTER (kind = 'name') AS plan_name,
-                string_agg(value, '|' ORDER BY place, value) FILTER (kind = 'external_id') AS plan_external_id,
-                string_agg(value, '|' ORDER BY place, value) FILTER (kind = 'cycle') AS billing_cycle
-            FROM used GROUP BY customer_uuid
+            SELECT customer_uuid, list_sort(list(struct_pack(since, name, external_id, cycle))) AS plans
+            FROM named GROUP BY customer_uuid
         ), sources AS (
             SELECT uuid, list_intersect(
                 list_append(from_json(data_source_uuids, '["VARCHAR"]'), data_source_uuid), $unreadable::VARCHAR[]
             ) AS unreadable
             FROM {quoted(records)}
         )
-        SELECT uuid, plan_name, plan_external_id, billing_cycle, coalesce(unknown, []) AS unknown, unreadable,
+        SELECT uuid, {_joined("name")} AS plan_name, {_joined("external_id")} AS plan_external_id,
+            {_joined("cycle")} AS billing_cycle, coalesce(unknown, []) AS unknown, unreadable,
             CASE WHEN unknown IS NULL AND len(unreadable) = 0 THEN coalesce(cents, 0) END AS net_payments
         FROM sources
             LEFT JOIN paid ON paid.customer_uuid = uuid
@@ -164,6 +154,12 @@ def customers(
     convertible, readable = NET_PAYMENTS
     warnings = (_warning(connection, convertible, "unknown"), _warning(connection, readable, "unreadable"))
     return Customers(relation, warnings)
+
+
+def _joined(field: str) -> str:
+    """Each value of ``plans`` once, in its order. Ordered aggregates over all customers took three times as long."""
+    values = f"list_transform(plans, lambda plan: plan.{field})"
+    return f"array_to_string(list_filter({values}, lambda value, place: list_position({values}, value) = place), '|')"
 
 
 def _warning(connection: duckdb.DuckDBPyConnection, name: str, reasons: str) -> Finding:
