@@ -11,6 +11,7 @@ from enum import StrEnum
 from dagster import ConfigurableResource
 from pydantic import Field
 
+from mogul_assets.settings import Secret
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Window
 
@@ -94,6 +95,11 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
     """
 
     name: str = Field(description="The destination's name in mogul.yaml, unique in it.")
+
+    def secrets(self) -> list[Secret]:
+        """The secrets among the settings, by the names of their variables."""
+        values = (getattr(self, name) for name in type(self).model_fields)
+        return [value for value in values if isinstance(value, Secret)]
 
     @property
     @abstractmethod

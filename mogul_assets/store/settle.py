@@ -27,9 +27,8 @@ MEMORY = "256MB"
 def database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A DuckDB in memory that spills to ``scratch``, in UTC, two threads."""
     scratch.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect(
-        config={"memory_limit": MEMORY, "temp_directory": str(scratch), "threads": 2, "TimeZone": "UTC"}
-    )
+    connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch), "threads": 2})
+    connection.execute("SET TimeZone = 'UTC'")  # as a setting of connect() it fails: it wants icu before loading it
     try:
         yield connection
     finally:

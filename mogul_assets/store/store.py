@@ -23,6 +23,8 @@ from typing import Any
 
 import filelock
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset, Group
@@ -31,6 +33,7 @@ from mogul_assets.errors import StoreBusy, StoreDamaged
 from mogul_assets.store import durable, raw
 from mogul_assets.store.raw import RawWriter
 from mogul_assets.store.table import DataFile, Table
+from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.window import BEGINNING, Month, Window
 
 FORMAT = 1
@@ -69,10 +72,12 @@ class Pointer(msgspec.Struct, frozen=True):
     generation: str
     read_at: datetime
     datasets: dict[str, Entry]
-    typed_from: str
-    """The raw generation that was typed last."""
+    typed_from: list[str]
+    """The raw generations that are in it."""
     open_from: str | None = None
     checks: list[dict[str, Any]] = []
+    facts: dict[str, Any] = {}
+    """What the refresh found: drift, quarantine, copies, warnings."""
     format: int = FORMAT
 
 
@@ -153,7 +158,7 @@ class Store:
             window.end if window else None,
             landing.facts,
         )
-        before = [] if window is None else [r for r in self.raw_reads(read) if r.generation != generation]
+        before = [r for r in self.raw_reads(read) if r.generation != generation]
         standing = [*_uncovered(before, landed), landed]
         self._replace(f"raw/{read}", msgspec.json.encode(standing))
 
@@ -161,6 +166,15 @@ class Store:
         """The raw reads that stand, oldest first; one for a list read whole."""
         body = self._pointer_body(f"raw/{read}")
         return [] if body is None else msgspec.json.decode(body, type=list[RawRead])
+
+    def quarantine(self, read: str, generation: str, rows: Sequence[Rejected]) -> Path:
+        """Keep rows that could not be read, with the reason, to look into and to read again."""
+        file = self.root / "quarantine" / read / f"{generation}.parquet"
+        with durable.writing_to(self.root):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            columns = {name: [getattr(row, name) for row in rows] for name in ("dataset", "reason", "body")}
+            pq.write_table(pa.table(columns), file, compression="zstd")
+        return file
 
     def raw_pages(self, landed: RawRead) -> Iterator[Page]:
         read = Path(landed.file).parent.name
@@ -182,9 +196,10 @@ class Store:
         *,
         generation: str,
         read_at: datetime,
-        typed_from: str,
+        typed_from: Sequence[str],
         open_from: Month | None = None,
         checks: Sequence[dict[str, Any]] = (),
+        facts: Mapping[str, Any] | None = None,
     ) -> bool:
         """Move the pointer of a group to new files, which are kept as they are from now on.
 
@@ -205,7 +220,13 @@ class Store:
                 columns = [[field.name, str(field.type)] for field in dataset.schema]
                 entries[dataset.name] = Entry(kept, columns)
             pointer = Pointer(
-                generation, read_at, entries, typed_from, str(open_from) if open_from else None, list(checks)
+                generation,
+                read_at,
+                entries,
+                list(typed_from),
+                str(open_from) if open_from else None,
+                list(checks),
+                dict(facts or {}),
             )
             self._replace(group, msgspec.json.format(msgspec.json.encode(pointer), indent=1))
         return True
@@ -391,11 +412,7 @@ class RawLanding:
 
 def _uncovered(before: Sequence[RawRead], landed: RawRead) -> list[RawRead]:
     """Those of the earlier reads that hold something the new one does not cover."""
-    assert landed.start is not None
-    return [
-        read
-        for read in before
-        if read.start is None
-        or read.start < landed.start
-        or (landed.end is not None and (read.end is None or read.end > landed.end))
-    ]
+    window = landed.window
+    if window is None:
+        return []
+    return [read for read in before if read.window is None or not window.covers(read.window)]

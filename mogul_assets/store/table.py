@@ -17,9 +17,12 @@ from mogul_assets.store.window import Month, Window
 BATCH_ROWS = 65_536
 
 
-def new_generation(now: datetime | None = None) -> str:
-    """A name for one refresh's files that sorts by time: ``20261123T020512.123456Z-a1b2``."""
-    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{token_hex(2)}"
+def new_generation(now: datetime | None = None, *, suffix: str = "") -> str:
+    """A name for one refresh's files that sorts by time: ``20261123T020512.123456Z-a1b2``.
+
+    With a ``suffix`` of four hexadecimal digits the same arguments give the same name.
+    """
+    return f"{now or datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{suffix or token_hex(2)}"
 
 
 GENERATION = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{4}")

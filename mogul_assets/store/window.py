@@ -80,6 +80,10 @@ class Window:
     def holds(self, moment: datetime) -> bool:
         return self.start <= moment and (self.end is None or moment < self.end)
 
+    def covers(self, other: Window) -> bool:
+        ends = self.end is None or (other.end is not None and other.end <= self.end)
+        return self.start <= other.start and ends
+
     def overlaps(self, other: Window) -> bool:
         return (other.end is None or self.start < other.end) and (self.end is None or other.start < self.end)
 

@@ -1,0 +1,275 @@
+"""``source_data/…`` and ``calculated_data/…``: the thirteen datasets, settled from the reads, with their checks.
+
+Datasets of one read are one step and move together. Blocking checks run inside the step, before the pointer
+moves; all checks are reported beside the asset.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+
+from mogul_assets import refresh
+from mogul_assets.account.reader import Account, AccountInfo
+from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
+from mogul_assets.assets.reads import GROUP as ACCOUNT
+from mogul_assets.calculated.checks import Finding, declared
+from mogul_assets.catalog.columns import Column, Dataset, Kind
+from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, MRR_MOVEMENTS
+from mogul_assets.catalog.reads import READS
+from mogul_assets.store.shape import typed_datasets
+from mogul_assets.store.store import Store
+from mogul_assets.store.table import Table
+from mogul_assets.store.window import Month
+
+RECONCILIATION = "reconciliation"
+QUARANTINE = ("quarantine", "No more rows are unreadable than the limit in mogul.yaml allows.")
+_SETTLED_WITH = {CUSTOMER_RECORDS.name: "source_customers", CUSTOMERS.name: "source_customers"}
+"""Internal tables, by the dataset that moves with them."""
+
+
+def dataset_assets(since: Month) -> Sequence[dg.AssetsDefinition]:
+    """The assets of the thirteen datasets."""
+    whole = [_from_read(read) for read in READS if read != "account" and not READS[read].windowed]
+    return [*whole, _windowed(DATASETS["currency_rates"], since), _windowed(MRR_MOVEMENTS, since), _customers()]
+
+
+def key(dataset: Dataset) -> dg.AssetKey:
+    return dg.AssetKey(list(dataset.path))
+
+
+def _from_read(read: str) -> dg.AssetsDefinition:
+    datasets = [dataset for dataset in typed_datasets(read) if dataset is not CUSTOMER_RECORDS]
+    deps = {dg.AssetKey([ACCOUNT, read]), *_referenced(datasets)}
+
+    @dg.multi_asset(
+        name=f"settle_{read}",
+        specs=[_spec(dataset, deps) for dataset in datasets],
+        check_specs=[spec for dataset in datasets for spec in _check_specs(dataset)],
+        pool="store",
+    )
+    def settled(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+        opened = store.open()
+
+        def step() -> refresh.Refreshed:
+            return refresh.settle_read(
+                opened, read, generation=generation_of(context), quarantine_limit=store.quarantine_limit
+            )
+
+        result = yield from _settled(context, opened, step)
+        for dataset in datasets:
+            table = result.tables[dataset.name]
+            yield dg.MaterializeResult(asset_key=key(dataset), metadata=_metadata(table, result.facts))
+
+    return settled
+
+
+def _windowed(dataset: Dataset, since: Month) -> dg.AssetsDefinition:
+    deps = {dg.AssetKey([ACCOUNT, dataset.read]), *_referenced([dataset])}
+    if dataset is MRR_MOVEMENTS:
+        deps.add(key(DATASETS["invoice_line_items"]))
+
+    @dg.multi_asset(
+        name=f"settle_{dataset.name}",
+        specs=[_spec(dataset, deps, months(since))],
+        check_specs=[*_check_specs(dataset), *(_reconciliation_spec() if dataset is MRR_MOVEMENTS else ())],
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        pool="store",
+    )
+    def settled(context: dg.AssetExecutionContext, account: AccountResource, store: StoreResource) -> Iterator[Any]:
+        opened, now = store.open(), datetime.now(UTC)
+        limit, generation = store.quarantine_limit, generation_of(context)
+
+        def step() -> refresh.Refreshed:
+            if dataset is MRR_MOVEMENTS:
+                source: Account = account.open()
+                info = refresh.known_account(opened)
+                return refresh.settle_movements(
+                    opened, source, info, generation=generation, quarantine_limit=limit, now=now
+                )
+            return refresh.settle_rates(opened, generation=generation, quarantine_limit=limit)
+
+        result = yield from _settled(context, opened, step)
+        table = result.tables[dataset.name]
+        first, last, window = span(context, since, now)
+        inside = {file.month: file for file in table.files if file.month and window.holds(file.month.start)}
+        for month in first.until(last):
+            files = [f for f in inside.values() if f.month == month or (month == last and f.month and f.month > last)]
+            context.add_asset_metadata(
+                {"dagster/partition_row_count": sum(f.rows for f in files)},
+                asset_key=key(dataset),
+                partition_key=month.partition_key,
+            )
+        for month in sorted(result.changed):
+            # A month outside the run's own that is not what it was: told, so that deliveries take it too.
+            if not window.holds(month.start) and since <= month:
+                context.log_event(
+                    dg.AssetMaterialization(
+                        key(dataset), partition=month.partition_key, metadata={"changed by": "a later reading"}
+                    )
+                )
+        if dataset is MRR_MOVEMENTS:
+            yield _reconciliation(result)
+        yield dg.MaterializeResult(asset_key=key(dataset), metadata=_metadata(table, result.facts))
+
+    return settled
+
+
+def _customers() -> dg.AssetsDefinition:
+    names = ("source_customers", "plans", "invoices", "invoice_line_items", "transactions", "currency_rates")
+    deps = {key(DATASETS[name]) for name in (*names, "mrr_movements")} | {dg.AssetKey([ACCOUNT, "customers"])}
+
+    @dg.multi_asset(
+        name="settle_calculated_customers",
+        specs=[_spec(CUSTOMERS, deps)],
+        check_specs=_check_specs(CUSTOMERS),
+        pool="store",
+    )
+    def settled(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+        opened = store.open()
+
+        def step() -> refresh.Refreshed:
+            info: AccountInfo = refresh.known_account(opened)
+            return refresh.settle_customers(opened, info, generation=generation_of(context))
+
+        result = yield from _settled(context, opened, step)
+        yield dg.MaterializeResult(
+            asset_key=key(CUSTOMERS), metadata=_metadata(result.tables[CUSTOMERS.name], result.facts)
+        )
+
+    return settled
+
+
+def _settled(
+    context: dg.AssetExecutionContext, store: Store, step: Callable[[], refresh.Refreshed]
+) -> Generator[dg.AssetCheckResult, None, refresh.Refreshed]:
+    """Run a step as the store's one writer, and report its checks, whether it moved the pointer or not."""
+    with failures():
+        try:
+            with store.writing():
+                result = step()
+        except refresh.ChecksFailed as failed:
+            yield from _results(failed.found)
+            raise
+    for name in ("fields not known", "rows in quarantine", "sources without readable invoices"):
+        if name in result.facts:
+            context.log.warning(f"{name}: {result.facts[name]}")
+    yield from _results(result.findings)
+    return result
+
+
+# -- definitions ----------------------------------------------------------------------------------------------
+
+
+def _spec(
+    dataset: Dataset, deps: Iterable[dg.AssetKey], partitions: dg.PartitionsDefinition[Any] | None = None
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key(dataset),
+        deps=sorted(dep for dep in deps if dep != key(dataset)),
+        group_name=dataset.group.value,
+        description=f"{dataset.description}\n\nPrimary key: {', '.join(dataset.key)}.",
+        partitions_def=partitions,
+        kinds={"parquet"},
+        metadata={
+            "dagster/column_schema": column_schema(dataset),
+            "dagster/column_lineage": _lineage(dataset),
+            "dagster/table_name": dataset.name,
+        },
+    )
+
+
+def column_schema(dataset: Dataset) -> dg.TableSchema:
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                _type(column),
+                description=column.description,
+                constraints=dg.TableColumnConstraints(nullable=column.nullable, unique=dataset.key == (column.name,)),
+            )
+            for column in dataset.columns
+        ]
+    )
+
+
+def _type(column: Column) -> str:
+    return "json" if column.kind is Kind.JSON else str(column.kind.arrow)
+
+
+def _lineage(dataset: Dataset) -> dg.TableColumnLineage:
+    """Which field of which read a column comes from; derived columns name nothing here, their description does."""
+    upstream = dg.AssetKey([ACCOUNT, dataset.read])
+    return dg.TableColumnLineage(
+        {
+            column.name: [dg.TableColumnDep(upstream, source.lstrip("^"))]
+            for column in dataset.columns
+            if (source := column.source) is not None and not source.startswith("@")
+        }
+    )
+
+
+def _referenced(datasets: Sequence[Dataset]) -> set[dg.AssetKey]:
+    """What the checks of references look at: settled first, so that they see the same refresh."""
+    names = {_SETTLED_WITH.get(r.dataset, r.dataset) for dataset in datasets for r in dataset.references}
+    if any(dataset.name == "invoices" for dataset in datasets):
+        names.add("source_customers")
+    return {key(DATASETS[name]) for name in names if DATASETS[name] not in datasets}
+
+
+# -- checks and metadata ------------------------------------------------------------------------------------------
+
+
+def _check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
+    checks = [*declared(dataset), *(() if dataset is CUSTOMERS else (QUARANTINE,))]
+    return [dg.AssetCheckSpec(name, asset=key(dataset), description=description) for name, description in checks]
+
+
+def _results(found: Mapping[str, Sequence[Finding]]) -> Iterator[dg.AssetCheckResult]:
+    for name, each in found.items():
+        if name not in DATASETS:
+            continue
+        names = {spec.name for spec in _check_specs(DATASETS[name])}
+        for finding in each:
+            if finding.name in names:
+                yield dg.AssetCheckResult(
+                    asset_key=key(DATASETS[name]),
+                    check_name=finding.name,
+                    passed=finding.passed,
+                    severity=dg.AssetCheckSeverity.ERROR if finding.blocking else dg.AssetCheckSeverity.WARN,
+                    description=f"{finding.count:,} of {finding.total:,} rows",
+                    metadata={
+                        "rows": finding.count,
+                        **({"for instance": ", ".join(finding.samples)} if finding.samples else {}),
+                    },
+                )
+
+
+def _reconciliation_spec() -> tuple[dg.AssetCheckSpec, ...]:
+    description = "Month by month, the movements add up to ChartMogul's own figures, to a cent a movement."
+    return (dg.AssetCheckSpec(RECONCILIATION, asset=key(MRR_MOVEMENTS), description=description),)
+
+
+def _reconciliation(result: refresh.Refreshed) -> dg.AssetCheckResult:
+    lines = [str(difference) for difference in result.differences]
+    return dg.AssetCheckResult(
+        asset_key=key(MRR_MOVEMENTS),
+        check_name=RECONCILIATION,
+        passed=not lines,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=lines[0] if lines else "every month agrees",
+        metadata={"differences": len(lines), **({"figures": "\n".join(lines[:50])} if lines else {})},
+    )
+
+
+def _metadata(table: Table, facts: Mapping[str, Any]) -> dict[str, Any]:
+    metadata: dict[str, Any] = {
+        "dagster/row_count": table.rows,
+        "megabytes": round(table.bytes / 1e6, 3),
+        "generation": table.generation,
+        "read at": dg.MetadataValue.timestamp(table.read_at),
+    }
+    for name, fact in facts.items():
+        metadata[name] = dg.MetadataValue.json(fact) if isinstance(fact, dict | list) else fact
+    return metadata

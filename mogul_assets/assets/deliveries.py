@@ -1,0 +1,194 @@
+"""``<destination>/<dataset>``: one delivery asset for each pair; its IO manager is the destination."""
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from mogul_assets.assets.common import StoreResource, failures, months
+from mogul_assets.assets.datasets import column_schema, key
+from mogul_assets.catalog.columns import Dataset
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations.base import Delivered, Destination, Outcome
+from mogul_assets.destinations.configured import Misconfigured
+from mogul_assets.errors import DataRefused, MogulError, TerminalError
+from mogul_assets.settings import Entry
+from mogul_assets.store.table import Table
+from mogul_assets.store.window import Month
+
+TABLES = "store_tables"
+CONFIGURATION = "configuration"
+
+
+class StoreTables(dg.ConfigurableIOManager):
+    """Hands out datasets as ``Table`` handles. The pointer is resolved once, here, at the start of a delivery."""
+
+    store: dg.ResourceDependency[StoreResource]
+    since: str
+
+    def load_input(self, context: dg.InputContext) -> Table:
+        name = context.asset_key.path[-1]
+        first = last = None
+        if context.has_asset_partitions:
+            keys = context.asset_partition_key_range
+            first, last = Month.parse(keys.start), Month.parse(keys.end)
+        with failures():
+            table = self.store.open().table(name, first, last, since=Month.parse(self.since))
+            if table is None:
+                raise DataRefused(f"the store has no {name} yet", remedy="refresh the account first: mogul sync")
+        return table
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        name = context.asset_key.to_user_string()
+        raise TypeError(f"{name}: a dataset is settled by its own step, not returned as {type(obj).__name__}")
+
+
+class DestinationIOManager(dg.ConfigurableIOManager):
+    """A destination as an IO manager: what an asset returns is delivered.
+
+    Takes a ``Table``, or a pandas ``DataFrame`` of a user's own asset (the table is named like the asset; asset
+    metadata ``key``, a list of columns, makes it sorted and unique). Anything else is a ``TypeError``.
+    """
+
+    destination: dg.ResourceDependency[Destination]
+    store: dg.ResourceDependency[StoreResource]
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
+            table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
+            delivered = deliver(self.destination, table, self.store)
+        context.add_output_metadata(_metadata(delivered, table))
+        if delivered.outcome is Outcome.SUPERSEDED:
+            context.log.warning(f"{delivered.location} already holds a newer generation: nothing was changed")
+        if context.has_asset_partitions and table.window is not None:
+            _per_partition(context, table)
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        raise TypeError(
+            f"{context.asset_key.to_user_string()} is a delivery; depend on the dataset instead of reading it back"
+        )
+
+    def _staged(self, context: dg.OutputContext, obj: Any, folder: Path) -> Table:
+        # Only who returns a DataFrame has imported pandas: everybody else is spared it.
+        if type(obj).__module__.partition(".")[0] != "pandas":
+            raise TypeError(f"{context.asset_key.to_user_string()}: return a Table or a pandas DataFrame")
+        from mogul_assets.destinations.frames import table_of_frame  # noqa: PLC0415 - only where it is needed
+
+        columns = (context.definition_metadata or {}).get("key", ())
+        return table_of_frame(obj, dataset=context.asset_key.path[-1], key=columns, folder=folder)
+
+
+def deliver(destination: Destination, table: Table, store: StoreResource) -> Delivered:
+    """Deliver, and remember what arrived, or why it did not.
+
+    Raises:
+        MogulError: what the destination raises.
+    """
+    opened, began = store.open(), time.monotonic()
+    try:
+        delivered = destination.deliver(table)
+    except MogulError as error:
+        opened.failed(destination.name, table.dataset, str(error))
+        raise
+    if delivered.outcome is Outcome.DELIVERED:
+        opened.delivered(
+            destination.name,
+            table,
+            rows=delivered.rows,
+            bytes_=delivered.bytes,
+            seconds=delivered.seconds or time.monotonic() - began,
+        )
+    return delivered
+
+
+def delivery_assets(entry: Entry, destination: Destination, since: Month) -> Sequence[dg.AssetsDefinition]:
+    """One asset for each dataset that the destination takes."""
+    names = [name for name in entry.datasets if destination.capabilities.takes(name)]
+    return [_delivery(entry, destination, DATASETS[name], since) for name in names]
+
+
+def delivery_key(entry: Entry, dataset: str) -> dg.AssetKey:
+    return dg.AssetKey([entry.name, dataset])
+
+
+def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: Month) -> dg.AssetsDefinition:
+    windowed = dataset.window is not None
+    problem = f"\n\n**Cannot run:** {destination.problem}" if isinstance(destination, Misconfigured) else ""
+
+    @dg.asset(
+        key=delivery_key(entry, dataset.name),
+        ins={"table": dg.AssetIn(key=key(dataset), input_manager_key=TABLES)},
+        io_manager_key=entry.name,
+        group_name=entry.name,
+        description=f"{dataset.name}, delivered to {entry.name} ({entry.type}).{problem}",
+        kinds={entry.type} if entry.type in {"duckdb", "snowflake", "bigquery", "redshift"} else {"parquet"},
+        partitions_def=months(since) if windowed else None,
+        backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
+        pool=f"deliver_{entry.name}",
+        tags={"mogul/destination": entry.name},
+        metadata={"dagster/column_schema": column_schema(dataset), "dagster/table_name": dataset.name},
+    )
+    def delivery(table: Table) -> Table:
+        return table
+
+    return delivery
+
+
+def configuration_check(entry: Entry, destination: Destination) -> dg.AssetChecksDefinition:
+    """A check that fails where the destination's entry is wrong, with the reason."""
+
+    @dg.asset_check(
+        asset=delivery_key(entry, entry.datasets[0] if entry.datasets else next(iter(DATASETS))),
+        name=CONFIGURATION,
+        description=f"The entry of {entry.name} in mogul.yaml is complete, and its variables are set.",
+    )
+    def configuration() -> dg.AssetCheckResult:
+        problem = configuration_problem(destination)
+        return dg.AssetCheckResult(passed=problem is None, description=problem or "complete")
+
+    return configuration
+
+
+def configuration_problem(destination: Destination) -> str | None:
+    """What keeps a destination from being used, without connecting to it; ``None`` where nothing does."""
+    if isinstance(destination, Misconfigured):
+        return destination.problem
+    for secret in destination.secrets():
+        try:
+            secret.reveal()
+        except TerminalError as error:
+            return str(error)
+    return None
+
+
+def _metadata(delivered: Delivered, table: Table) -> Mapping[str, Any]:
+    return {
+        "dagster/row_count": delivered.rows,
+        "megabytes": round(delivered.bytes / 1e6, 3),
+        "seconds": round(delivered.seconds, 3),
+        "outcome": delivered.outcome.value,
+        "location": delivered.location,
+        "generation": table.generation,
+        "read at": dg.MetadataValue.timestamp(table.read_at),
+        **({"window": str(table.window)} if table.window is not None else {}),
+        **dict(delivered.details),
+    }
+
+
+def _per_partition(context: dg.OutputContext, table: Table) -> None:
+    """Rows by month: a run over a range would else copy the whole range's count to each partition."""
+    keys = context.asset_partition_keys
+    last = max(map(Month.parse, keys))
+    for partition in keys:
+        month = Month.parse(partition)
+        rows = sum(
+            file.rows
+            for file in table.files
+            if file.month is not None and (file.month == month or (month == last and file.month > last))
+        )
+        context.step_context.add_asset_metadata(
+            {"dagster/partition_row_count": rows}, asset_key=context.asset_key, partition_key=partition
+        )

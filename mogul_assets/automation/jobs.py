@@ -1,0 +1,137 @@
+"""The jobs: refresh the account, deliver to one destination, send now, test a destination."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import dagster as dg
+from dagster import AssetMaterialization
+
+from mogul_assets import refresh
+from mogul_assets.assets.common import StoreResource, failures
+from mogul_assets.assets.deliveries import deliver, delivery_key
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.reads import READS
+from mogul_assets.destinations.base import Destination
+from mogul_assets.errors import DataRefused, DestinationRefused
+from mogul_assets.settings import Entry
+from mogul_assets.store.store import Store
+from mogul_assets.store.window import Month
+
+REFRESH = "refresh"
+RANGE_START = "dagster/asset_partition_range_start"
+RANGE_END = "dagster/asset_partition_range_end"
+
+
+def refresh_job() -> Any:
+    """Read the account and settle all thirteen datasets."""
+    return dg.define_asset_job(
+        REFRESH,
+        selection=dg.AssetSelection.groups("account", "source_data", "calculated_data"),
+        description="Read the account and settle the thirteen datasets; delivers nothing.",
+    )
+
+
+def deliver_job_name(destination: str) -> str:
+    return f"deliver_{destination}"
+
+
+def deliver_job(entry: Entry) -> Any:
+    """Deliver what the store holds to one destination; reads no account."""
+    return dg.define_asset_job(
+        deliver_job_name(entry.name),
+        selection=dg.AssetSelection.groups(entry.name).without_checks(),
+        description=f"Deliver what the store holds to {entry.name}; reads no account.",
+        tags={"mogul/destination": entry.name},
+    )
+
+
+def refresh_range(store: Store, since: Month, now: datetime) -> dict[str, str]:
+    """The run tags that make a refresh cover what it has to, to the current month."""
+    firsts = [refresh.coverage(store, name, since=since, now=now) for name, read in READS.items() if read.windowed]
+    return partition_range(min(firsts), Month.of(now))
+
+
+def deliver_range(
+    store: Store, destination: str, datasets: Sequence[str], since: Month, now: datetime
+) -> dict[str, str]:
+    """The run tags that make a delivery cover every month that the destination does not hold as the store does."""
+    this = Month.of(now)
+    windowed = [name for name in datasets if DATASETS[name].window is not None]
+    stale = [store.stale_from(destination, name) for name in windowed]
+    never = any(store.watermark(destination, name).delivered_at is None for name in windowed)
+    first = since if never else min([month for month in stale if month is not None], default=this)
+    return partition_range(min(max(first, since), this), this)
+
+
+def partition_range(first: Month, last: Month) -> dict[str, str]:
+    return {RANGE_START: first.partition_key, RANGE_END: last.partition_key}
+
+
+class Which(dg.Config):
+    """Which destination, by its name in mogul.yaml."""
+
+    destination: str
+
+
+def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDefinition]:
+    """``send_now`` and ``test_destination``, for any destination by name."""
+    keys = set(entries)
+
+    def chosen(context: dg.OpExecutionContext, name: str) -> tuple[Entry, Destination]:
+        if name not in entries:
+            raise DestinationRefused(f"there is no destination '{name}'", remedy=f"there are: {', '.join(entries)}")
+        return entries[name], getattr(context.resources, name).destination
+
+    @dg.op(
+        required_resource_keys=keys | {"store"},
+        description="Deliver every dataset of one destination, whole, as the store holds it.",
+    )
+    def send(context: dg.OpExecutionContext, config: Which) -> None:
+        with failures():
+            entry, destination = chosen(context, config.destination)
+            store: StoreResource = context.resources.store
+            for name in entry.datasets:
+                table = store.open().table(name, since=since)
+                if table is None:
+                    raise DataRefused(f"the store has no {name} yet", remedy="refresh the account first: mogul sync")
+                delivered = deliver(destination, table, store)
+                context.log_event(
+                    AssetMaterialization(
+                        delivery_key(entry, name),
+                        metadata={"dagster/row_count": delivered.rows, "location": delivered.location},
+                    )
+                )
+
+    @dg.op(
+        required_resource_keys=keys,
+        description="Reach one destination and say, permission by permission, what it lets us do. Sends nothing.",
+    )
+    def test(context: dg.OpExecutionContext, config: Which) -> None:
+        with failures():
+            _, destination = chosen(context, config.destination)
+            permissions = destination.check()
+            missing = [permission for permission in permissions if permission.problem is not None]
+            for permission in permissions:
+                context.log.info(f"{permission.name}: {permission.problem or 'allowed'}")
+            if missing:
+                raise DestinationRefused(
+                    f"{config.destination}: {missing[0].name}: {missing[0].problem}", remedy=missing[0].remedy
+                )
+
+    first = next(iter(entries), "")
+
+    def configured(name: str) -> dg.RunConfig:
+        return dg.RunConfig(ops={name: Which(destination=first)})
+
+    @dg.job(
+        name="send_now", config=configured("send"), description="Deliver to one destination now, outside its schedule."
+    )
+    def send_now() -> None:
+        send()
+
+    @dg.job(name="test_destination", config=configured("test"), description="Test one destination; sends nothing.")
+    def test_destination() -> None:
+        test()
+
+    return [send_now, test_destination]

@@ -1,0 +1,117 @@
+"""When: a schedule for each destination asks for fresh data, and a sensor delivers it once it stands."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._utils.schedules import reverse_cron_string_iterator
+
+from mogul_assets.assets.reads import NOT_OLDER_THAN
+from mogul_assets.automation.jobs import REFRESH, deliver_job_name, deliver_range, refresh_range
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.settings import Entry
+from mogul_assets.store.store import Store, group_of
+from mogul_assets.store.window import Month
+
+TICK = "mogul/tick"
+DELIVERIES = "deliveries"
+
+
+def destination_schedule(entry: Entry, store: Path, since: Month, job: Any) -> dg.ScheduleDefinition:
+    """At its time a destination asks for data no older than that time.
+
+    The tick starts a refresh, unless one that was asked for at this time or later is queued or runs already:
+    ticks that coincide share one reading. The ``deliveries`` sensor does the rest.
+    """
+    assert entry.schedule is not None
+
+    @dg.schedule(
+        name=f"{entry.name}_schedule",
+        job=job,
+        cron_schedule=entry.schedule,
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description=f"Refresh the account for {entry.name}; the sensor '{DELIVERIES}' then delivers.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        shared = _asked_since(context.instance, tick)
+        if shared is not None:
+            return dg.SkipReason(f"shares the refresh {shared}")
+        return dg.RunRequest(
+            run_key=tick.isoformat(),
+            tags={
+                **refresh_range(Store(store), since, tick),
+                NOT_OLDER_THAN: tick.isoformat(),
+                "mogul/asked_by": entry.name,
+            },
+        )
+
+    return schedule
+
+
+def _asked_since(instance: dg.DagsterInstance, tick: datetime) -> str | None:
+    """A refresh that waits or runs and whose data will be no older than the tick."""
+    waiting = dg.RunsFilter(
+        job_name=REFRESH,
+        statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED],
+    )
+    for run in instance.get_runs(waiting, limit=20):
+        asked = run.tags.get(NOT_OLDER_THAN)
+        if asked is not None and datetime.fromisoformat(asked) >= tick:
+            return run.run_id[:8]
+    return None
+
+
+def deliveries_sensor(
+    entries: Mapping[str, Entry], store: Path, since: Month, jobs: Sequence[Any]
+) -> dg.SensorDefinition:
+    """Starts a destination's delivery when all its datasets are no older than its last tick.
+
+    Of several ticks that passed meanwhile, only the last counts. The cursor is not needed: a run's key is its
+    destination and tick, so that none is delivered twice.
+    """
+
+    @dg.sensor(
+        name=DELIVERIES,
+        jobs=jobs,
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Delivers to each scheduled destination as soon as data no older than its tick stands.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        now, opened = datetime.now(UTC), Store(store)
+        waiting = []
+        for entry in entries.values():
+            tick = last_tick(entry, now)
+            if tick is None:
+                continue
+            if not stands_since(opened, entry, tick):
+                waiting.append(f"{entry.name} waits for data of {tick:%Y-%m-%d %H:%M}")
+                continue
+            yield dg.RunRequest(
+                job_name=deliver_job_name(entry.name),
+                run_key=f"{entry.name}@{tick.isoformat()}",
+                tags={**deliver_range(opened, entry.name, entry.datasets, since, now), TICK: tick.isoformat()},
+            )
+        if waiting:
+            context.log.info("; ".join(waiting))
+
+    return sensor
+
+
+def last_tick(entry: Entry, now: datetime) -> datetime | None:
+    """The destination's last tick before now, UTC; ``None`` where it has no schedule."""
+    if entry.schedule is None or entry.problem is not None:
+        return None
+    # Dagster's own reading of a cron line, so that schedule and sensor agree to the second. It is no public
+    # name: the family is pinned, and a test holds it to what we use.
+    return next(reverse_cron_string_iterator(now.timestamp(), entry.schedule, "UTC")).astimezone(UTC)
+
+
+def stands_since(store: Store, entry: Entry, tick: datetime) -> bool:
+    """Whether every dataset of the destination was read at the tick or later."""
+    pointers = [store.pointer(group) for group in sorted({group_of(DATASETS[name]) for name in entry.datasets})]
+    return all(pointer is not None and pointer.read_at >= tick for pointer in pointers)

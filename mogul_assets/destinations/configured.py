@@ -1,0 +1,66 @@
+"""A destination of ``mogul.yaml``, made from its entry; one that is wrong stands in for itself and says why."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import load_type
+from mogul_assets.destinations.base import Capabilities, Delivered, Destination, Leftover, Permission, Preview
+from mogul_assets.errors import ConfigurationError
+from mogul_assets.settings import Entry, Settings, describe
+from mogul_assets.store.table import Table
+
+
+class Misconfigured(Destination):
+    """Stands where a destination's entry cannot be used: every verb says what is wrong with it."""
+
+    problem: str = Field(description="What is wrong, and where.")
+
+    def _error(self) -> ConfigurationError:
+        return ConfigurationError(self.problem, remedy="mend it, then  mogul check")
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return Capabilities()
+
+    def check(self) -> list[Permission]:
+        raise self._error()
+
+    def deliver(self, table: Table) -> Delivered:
+        raise self._error()
+
+    def preview(self, table: Table) -> Preview:
+        raise self._error()
+
+    def forget(self) -> list[Leftover]:
+        raise self._error()
+
+    def last_delivery(self, dataset: str) -> datetime | None:
+        return None
+
+
+def configured(settings: Settings, entry: Entry) -> Destination:
+    """The destination that an entry describes, or one that says what is wrong with it. Connects to nothing."""
+    place = f"{settings.file.name}, line {entry.line}, destination '{entry.name}'"
+    if entry.problem is not None:
+        return Misconfigured(name=entry.name, problem=f"{place}: {entry.problem}")
+    try:
+        kind = load_type(entry.type)
+        options = dict(entry.options)
+        if isinstance(options.get("path"), str):
+            options["path"] = str(settings.file.parent / Path(options["path"]).expanduser())
+        destination = kind(name=entry.name, **options)
+    except ConfigurationError as error:
+        return Misconfigured(name=entry.name, problem=f"{place}: {error}")
+    except ValidationError as error:
+        return Misconfigured(name=entry.name, problem=f"{place}: {describe(error)}")
+    refused = [name for name in entry.datasets if not destination.capabilities.takes(name)]
+    if refused:
+        takes = ", ".join(name for name in DATASETS if destination.capabilities.takes(name))
+        problem = f"{entry.type} does not take {', '.join(refused)}; it takes {takes}"
+        return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
+    return destination

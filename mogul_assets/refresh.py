@@ -1,0 +1,588 @@
+"""One refresh, step by step: land a read, settle the datasets it makes, compute the calculated ones.
+
+Each step works from what stands in the store and ends by moving one pointer, or leaves everything as it was. The
+steps are what the assets run; they know nothing of Dagster, so that tests and benchmarks run the same code.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mogul_assets.account.landing import ReadSummary
+from mogul_assets.account.pages import PageSink
+from mogul_assets.account.rates import RateProvider
+from mogul_assets.account.reader import Account, AccountInfo
+from mogul_assets.calculated.checks import Finding, findings
+from mogul_assets.calculated.customers import customers, sources_without_invoices
+from mogul_assets.calculated.movements import movements
+from mogul_assets.calculated.reconciliation import Difference, compare, monthly_sums, restated_partitions
+from mogul_assets.catalog.columns import Dataset
+from mogul_assets.catalog.datasets import (
+    CUSTOM_ATTRIBUTES,
+    CUSTOMER_RECORDS,
+    CUSTOMERS,
+    DATASETS,
+    INVOICES,
+    MRR_MOVEMENTS,
+)
+from mogul_assets.errors import DataRefused
+from mogul_assets.store import durable, settle
+from mogul_assets.store.settle import Unique, parquet, quoted
+from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
+from mogul_assets.store.store import RawRead, Store, group_of
+from mogul_assets.store.table import DataFile, Table, new_generation
+from mogul_assets.store.typing import Report, Typist
+from mogul_assets.store.window import Month, Window
+
+Progress = Callable[[int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What one step settled: its tables, what it found, and the months whose rows are not what they were."""
+
+    tables: Mapping[str, Table]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    findings: Mapping[str, Sequence[Finding]] = field(default_factory=dict)
+    changed: frozenset[Month] = frozenset()
+    differences: Sequence[Difference] = ()
+
+
+# -- which months ---------------------------------------------------------------------------------------------
+
+
+def coverage(store: Store, read: str, *, since: Month, now: datetime) -> Month:
+    """The first month that a refresh has to read of a windowed read; it reads every later one too.
+
+    The earliest of last month, the first month never read, and the month of the last reading.
+    """
+    this = Month.of(now)
+    reads = [landed for landed in store.raw_reads(read) if landed.window is not None]
+    opened = [landed for landed in reads if landed.end is None]
+    if not opened:
+        return since
+    unread = (m for m in since.until(this) if not any(r.window and r.window.holds(m.start) for r in reads))
+    last = max(opened, key=lambda landed: landed.read_at)
+    return max(since, min(this.plus(-1), Month.of(last.read_at), next(unread, this)))
+
+
+# -- reads ----------------------------------------------------------------------------------------------------
+
+
+def land(
+    store: Store,
+    account: Account,
+    read: str,
+    *,
+    generation: str,
+    window: Window | None = None,
+    progress: Progress | None = None,
+) -> RawRead:
+    """Read one list of the account and land it, raw. ``window`` is for windowed reads, and only for them."""
+
+    def pages(sink: PageSink) -> ReadSummary:
+        return account.read(read, sink, window=window, progress=progress)
+
+    facts = {}
+    if read == "account":
+        info = account.info()
+        facts = {"name": info.name, "currency": info.currency, "time_zone": info.time_zone}
+    return _landed(store, read, pages, generation=generation, window=window, **facts)
+
+
+def known_account(store: Store) -> AccountInfo:
+    """The account as it was last read.
+
+    Raises:
+        DataRefused: where it was not read yet.
+    """
+    read = store.raw_reads("account")
+    if not read:
+        raise DataRefused("the account itself was not read yet", remedy="materialise account/account first")
+    facts = read[-1].facts
+    return AccountInfo(facts["name"], facts["currency"], facts["time_zone"])
+
+
+def land_rates(
+    store: Store,
+    provider: RateProvider,
+    *,
+    base: str,
+    generation: str,
+    window: Window,
+    today: date,
+) -> RawRead:
+    """Read the exchange rates of the account's currency, ``base``, and land them."""
+
+    def pages(sink: PageSink) -> ReadSummary:
+        return provider.read(base, None, window, sink, today)
+
+    return _landed(store, "exchange_rates", pages, generation=generation, window=window, base=base)
+
+
+def _landed(
+    store: Store,
+    read: str,
+    pages: Callable[[PageSink], ReadSummary],
+    *,
+    generation: str,
+    window: Window | None,
+    **facts: str,
+) -> RawRead:
+    with store.landing(read, generation, window) as landing:
+        landing.read_at = datetime.now(UTC)
+        summary = pages(landing)
+        landing.facts = {
+            "rows": summary.rows,
+            "requests": summary.requests,
+            "retries": summary.retries,
+            "shards": summary.shards,
+            "warnings": list(summary.warnings),
+            **facts,
+        }
+    return store.raw_reads(read)[-1]
+
+
+def account_changed(store: Store, info: AccountInfo) -> str | None:
+    """In one line, whether currency or time zone are not those that the movements in the store were read with."""
+    pointer = store.pointer(group_of(MRR_MOVEMENTS))
+    known = pointer.facts.get("account", {}) if pointer else {}
+    for name, now in (("currency", info.currency), ("time zone", info.time_zone)):
+        before = known.get(name, now)
+        if before != now:
+            return f"the account's {name} was {before} and is {now}: everything is read again"
+    return None
+
+
+# -- datasets of one read ---------------------------------------------------------------------------------------
+
+
+def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: float) -> Refreshed:
+    """Type the landed read and move the datasets that it makes, all at once.
+
+    Raises:
+        DataRefused: a blocking check failed; the new files lie beside the old, and nothing moved.
+    """
+    landed = store.raw_reads(read)[-1]
+    with _work(store, generation, read) as (connection, scratch):
+        typed = _typed(store, read, [landed], scratch, generation)
+        written: dict[Dataset, Sequence[DataFile]] = {}
+        facts = typed.facts()
+        for dataset in typed_datasets(read):
+            rows = settle.unique(connection, parquet([typed.parts[dataset.name]]), dataset)
+            _note_copies(facts, dataset, rows)
+            _view(connection, f"unique_{dataset.name}", rows.sql)
+            relation = _completed(connection, store, dataset, f"unique_{dataset.name}")
+            with durable.writing_to(store.root):
+                written[dataset] = settle.write(
+                    connection, relation, dataset, store.folder(dataset, generation), generation
+                )
+        found = _checked(connection, store, written, typed, quarantine_limit)
+        store.publish(
+            written,
+            generation=generation,
+            read_at=landed.read_at,
+            typed_from=[landed.generation],
+            checks=_plain(found),
+            facts=facts,
+        )
+    return Refreshed(_tables(store, written), facts, found)
+
+
+def settle_rates(store: Store, *, generation: str, quarantine_limit: float) -> Refreshed:
+    """Type what was landed of the exchange rates, and move ``currency_rates``.
+
+    Months that were not read stay as they were, but rates of another base currency go.
+    """
+    base = store.raw_reads("exchange_rates")[-1].facts.get("base", "")
+    return _settle_windowed(
+        store,
+        DATASETS["currency_rates"],
+        generation=generation,
+        quarantine_limit=quarantine_limit,
+        derive=lambda _connection, relation: (
+            f"(SELECT * FROM {quoted(relation)} WHERE base_currency = {settle.literal(str(base))})"
+        ),
+    )
+
+
+def settle_movements(
+    store: Store, account: Account, info: AccountInfo, *, generation: str, quarantine_limit: float, now: datetime
+) -> Refreshed:
+    """Type what was landed of the activities, compute what spans the whole history, and move ``mrr_movements``.
+
+    The months are then compared with ChartMogul's own figures. A month that differs and was not read in this
+    refresh was restated: it is read again, once.
+    """
+
+    def run() -> Refreshed:
+        return _settle_windowed(
+            store,
+            MRR_MOVEMENTS,
+            generation=generation,
+            quarantine_limit=quarantine_limit,
+            derive=_derived_movements(store),
+            facts={"account": {"currency": info.currency, "time zone": info.time_zone}},
+        )
+
+    settled = run()
+    differences = reconcile(store, account, info, now=now)
+    read_now = [r.window for r in store.raw_reads("activities") if r.generation == generation and r.window]
+    restated = [
+        month
+        for month in restated_partitions(differences)
+        if account.since <= month and not any(window.holds(month.start) for window in read_now)
+    ]
+    if not restated:
+        return Refreshed(settled.tables, settled.facts, settled.findings, settled.changed, differences)
+    # One reading of the span from the first to the last: restated months lie close together.
+    window = Window.months(min(restated), max(restated), since=account.since)
+    land(store, account, "activities", generation=new_generation(), window=window)
+    again = run()
+    facts = {**again.facts, "restated months": ", ".join(map(str, sorted(restated)))}
+    return Refreshed(
+        again.tables,
+        facts,
+        again.findings,
+        settled.changed | again.changed,
+        reconcile(store, account, info, now=now),
+    )
+
+
+def reconcile(store: Store, account: Account, info: AccountInfo, *, now: datetime) -> list[Difference]:
+    """Compare the movements in the store with ``/metrics/mrr``, month by month, over the whole history."""
+    table = store.table(MRR_MOVEMENTS.name)
+    if table is None or not table.files:
+        return []
+    first = min(file.month for file in table.files if file.month is not None)
+    with _work(store, table.generation, "reconciliation") as (connection, _):
+        _view(connection, "mrr_movements", f"(SELECT * FROM {parquet(table.paths)})")
+        sums = monthly_sums(connection, "mrr_movements", info.time_zone, now)
+    return compare(sums, account.monthly_mrr(first, Month.of(now)))
+
+
+def settle_customers(store: Store, info: AccountInfo, *, generation: str) -> Refreshed:
+    """Compute the calculated customers from everything else, and move ``customers``."""
+    needed = (
+        CUSTOMER_RECORDS.name,
+        "invoice_line_items",
+        "invoices",
+        "transactions",
+        "plans",
+        "mrr_movements",
+        "currency_rates",
+    )
+    records = store.table(CUSTOMER_RECORDS.name)
+    assert records is not None
+    with _work(store, generation, "customers") as (connection, _):
+        for name in needed:
+            _register(connection, store, name)
+        missing = sources_without_invoices(connection, movements="mrr_movements", invoices="invoices")
+        result = customers(
+            connection,
+            records=CUSTOMER_RECORDS.name,
+            line_items="invoice_line_items",
+            invoices="invoices",
+            transactions="transactions",
+            plans="plans",
+            movements="mrr_movements",
+            rates="currency_rates",
+            currency=info.currency,
+            sources_without_invoices=missing,
+        )
+        result.relation.create_view("calculated")
+        with durable.writing_to(store.root):
+            files = settle.write(connection, "calculated", CUSTOMERS, store.folder(CUSTOMERS, generation), generation)
+        facts: dict[str, Any] = {}
+        if missing:
+            facts["sources without readable invoices"] = ", ".join(sorted(missing))
+        found = _checked(connection, store, {CUSTOMERS: files}, None, 0)
+        found[CUSTOMERS.name] += result.warnings
+        store.publish(
+            {CUSTOMERS: files},
+            generation=generation,
+            read_at=records.read_at,
+            typed_from=[records.generation],
+            checks=_plain(found),
+            facts=facts,
+        )
+    return Refreshed(_tables(store, {CUSTOMERS: files}), facts, found)
+
+
+# -- how it is done -----------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _work(store: Store, generation: str, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+    scratch = store.scratch(generation) / name
+    with durable.writing_to(store.root), settle.database(scratch) as connection:
+        yield connection, scratch
+    store.clear_scratch(generation)
+
+
+@dataclass
+class _Typed:
+    """Typed parts of some raw reads, by dataset, and what typing said of each."""
+
+    parts: dict[str, Path]
+    report: Report
+
+    def facts(self) -> dict[str, Any]:
+        drift, left_out = dict(sorted(self.report.drift.items())), dict(sorted(self.report.left_out.items()))
+        return {
+            "entries": self.report.entries,
+            **({"fields not known": drift} if drift else {}),
+            **({"fields without a column": left_out} if left_out else {}),
+            **({"rows in quarantine": len(self.report.rejected)} if self.report.rejected else {}),
+        }
+
+
+def _typed(store: Store, read: str, reads: Iterable[RawRead], scratch: Path, generation: str) -> _Typed:
+    """Type raw reads into one Parquet part a dataset; later reads come later in the sequence."""
+    datasets = typed_datasets(read)
+    parts = {dataset.name: scratch / f"{dataset.name}.parquet" for dataset in datasets}
+    writers = {
+        d.name: pq.ParquetWriter(
+            parts[d.name], typed_schema(d), compression="none", use_dictionary=False, write_statistics=False
+        )
+        for d in datasets
+    }
+    typist = Typist(read)
+    try:
+        for position, landed in enumerate(reads):
+            shift = position << 44
+            for tables in typist.tables(store.raw_pages(landed)):
+                for name, table in tables.items():
+                    if table.num_rows:
+                        writers[name].write_table(_shifted(table, shift))
+    finally:
+        for writer in writers.values():
+            writer.close()
+    if typist.report.rejected:
+        store.quarantine(read, generation, typist.report.rejected)
+    return _Typed(parts, typist.report)
+
+
+def _shifted(table: pa.Table, shift: int) -> pa.Table:
+    if not shift:
+        return table
+    place = table.schema.get_field_index(SEQUENCE)
+    return table.set_column(place, table.schema.field(place), pa.compute.add(table.column(place), shift))
+
+
+def _settle_windowed(
+    store: Store,
+    dataset: Dataset,
+    *,
+    generation: str,
+    quarantine_limit: float,
+    derive: Callable[[duckdb.DuckDBPyConnection, str], str],
+    facts: Mapping[str, Any] | None = None,
+) -> Refreshed:
+    """Take the windows read since last time from the raw reads, all other months from what stands; then derive."""
+    before = store.pointer(group_of(dataset))
+    standing = store.raw_reads(dataset.read)
+    fresh = [r for r in standing if before is None or r.generation not in before.typed_from]
+    table = store.table(dataset.name) if before is not None else None
+    window = quoted(dataset.window or "")
+    with _work(store, generation, dataset.name) as (connection, scratch):
+        typed = _typed(store, dataset.read, fresh, scratch, generation)
+        spans = [read.window for read in fresh if read.window is not None]
+        # Of two readings of one month the later holds, whatever the earlier had.
+        valid = " OR ".join(
+            f"({SEQUENCE} >> 44 = {at} AND {_within(window, span)} AND NOT {_any(window, spans[at + 1 :])})"
+            for at, span in enumerate(spans)
+        )
+        part = parquet([typed.parts[dataset.name]])
+        rows = settle.unique(connection, f"(SELECT * FROM {part} WHERE {valid or 'false'})", dataset)
+        all_facts = {**typed.facts(), **(facts or {})}
+        _note_copies(all_facts, dataset, rows)
+        _view(connection, "fresh", rows.sql)
+        names = [field.name for field in typed_schema(dataset) if field.name != SEQUENCE]
+        columns = ", ".join(map(quoted, names))
+        sql = f"SELECT {columns} FROM fresh"
+        if table is not None and table.files:
+            key = ", ".join(map(quoted, dataset.key))
+            sql += (
+                f" UNION ALL SELECT {columns} FROM {parquet(table.paths)} ANTI JOIN fresh USING ({key})"
+                f" WHERE NOT {_any(window, spans)}"
+            )
+        _view(connection, "history", f"({sql})")
+        relation = derive(connection, "history")
+        with durable.writing_to(store.root):
+            files = settle.write(connection, relation, dataset, store.folder(dataset, generation), generation)
+        found = _checked(connection, store, {dataset: files}, typed, quarantine_limit)
+        opened = [r for r in standing if r.end is None]
+        store.publish(
+            {dataset: files},
+            generation=generation,
+            read_at=max(r.read_at for r in standing),
+            typed_from=[r.generation for r in standing],
+            open_from=Month.of(max(r.read_at for r in opened)) if opened else None,
+            checks=_plain(found),
+            facts=all_facts,
+        )
+    tables = _tables(store, {dataset: files})
+    was = {f.month: f.sha256 for f in table.files} if table is not None else {}
+    now = {f.month: f.sha256 for f in tables[dataset.name].files}
+    changed = frozenset(month for month in was.keys() | now.keys() if month and was.get(month) != now.get(month))
+    return Refreshed(tables, all_facts, found, changed)
+
+
+def _within(column: str, span: Window) -> str:
+    start = f"{column} >= {settle.literal(span.start.isoformat())}"
+    return start if span.end is None else f"{start} AND {column} < {settle.literal(span.end.isoformat())}"
+
+
+def _any(column: str, spans: Sequence[Window]) -> str:
+    return "(" + (" OR ".join(f"({_within(column, span)})" for span in spans) or "false") + ")"
+
+
+def _derived_movements(store: Store) -> Callable[[duckdb.DuckDBPyConnection, str], str]:
+    def derive(connection: duckdb.DuckDBPyConnection, history: str) -> str:
+        _register(connection, store, "invoice_line_items")
+        movements(connection, activities=history, line_items="invoice_line_items").create_view("derived")
+        return "derived"
+
+    return derive
+
+
+def _completed(connection: duckdb.DuckDBPyConnection, store: Store, dataset: Dataset, relation: str) -> str:
+    """The relation with the columns that only the whole read, or another dataset, can fill."""
+    if dataset is CUSTOM_ATTRIBUTES:
+        return f"({_ATTRIBUTE_TYPES.format(relation=relation)})"
+    if dataset is INVOICES:
+        _register(connection, store, "source_customers")
+        return f"({_INVOICE_CUSTOMERS.format(relation=relation)})"
+    return relation
+
+
+_ATTRIBUTE_TYPES = """
+    SELECT customer_uuid, name, value, type FROM {relation} JOIN (
+        SELECT name, CASE
+            WHEN count(*) FILTER (kind <> 'nothing') = 0 THEN 'String'
+            WHEN bool_and(kind = 'flag') FILTER (kind <> 'nothing') THEN 'Boolean'
+            WHEN bool_and(kind = 'integer') FILTER (kind <> 'nothing') THEN 'Integer'
+            WHEN bool_and(kind IN ('integer', 'decimal')) FILTER (kind <> 'nothing') THEN 'Decimal'
+            WHEN bool_and(kind = 'moment') FILTER (kind <> 'nothing') THEN 'Timestamp'
+            ELSE 'String'
+        END AS type
+        FROM {relation} GROUP BY name
+    ) USING (name)
+"""
+
+_INVOICE_CUSTOMERS = """
+    SELECT invoice.* REPLACE (
+        coalesce(invoice.data_source_customer_external_id, record.external_id) AS data_source_customer_external_id
+    )
+    FROM {relation} AS invoice LEFT JOIN (
+        SELECT uuid, data_source_uuid, min(external_id) AS external_id
+        FROM source_customers GROUP BY ALL HAVING count(*) = 1
+    ) AS record ON invoice.customer_uuid = record.uuid AND invoice.data_source_uuid = record.data_source_uuid
+"""
+
+
+def _register(connection: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
+    """A stored dataset as a view of its name; one that was never read is empty."""
+    table = store.table(name)
+    if table is not None and table.files:
+        _view(connection, name, f"(SELECT * FROM {parquet(table.paths)})")
+    else:
+        schema = CUSTOMER_RECORDS.schema if name == CUSTOMER_RECORDS.name else DATASETS[name].schema
+        connection.register(name, schema.empty_table())
+
+
+def _view(connection: duckdb.DuckDBPyConnection, name: str, sql: str) -> None:
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW {quoted(name)} AS SELECT * FROM {sql}")
+
+
+def _note_copies(facts: dict[str, Any], dataset: Dataset, rows: Unique) -> None:
+    if rows.copies:
+        facts.setdefault("copies dropped", {})[dataset.name] = rows.copies
+    if rows.contradictions:
+        facts.setdefault("keys whose copies differed", {})[dataset.name] = rows.contradictions
+
+
+def _checked(
+    connection: duckdb.DuckDBPyConnection,
+    store: Store,
+    written: Mapping[Dataset, Sequence[DataFile]],
+    typed: _Typed | None,
+    quarantine_limit: float,
+) -> dict[str, list[Finding]]:
+    """The checks of new files, before anything points to them."""
+    relations: dict[str, str] = {}
+    for name in {reference.dataset for dataset in written for reference in dataset.references}:
+        # Who refers to customers means the list that was read; the calculated dataset comes later.
+        target = CUSTOMER_RECORDS.name if name == CUSTOMERS.name else name
+        if store.table(target) is not None:
+            _register(connection, store, target)
+            relations[name] = target
+    for dataset, files in written.items():
+        name = f"new_{dataset.name}"
+        relations[CUSTOMERS.name if dataset is CUSTOMER_RECORDS else dataset.name] = name
+        if files:
+            _view(connection, name, f"(SELECT * FROM {parquet([file.path for file in files])})")
+        else:
+            connection.register(name, dataset.schema.empty_table())
+    found = {
+        dataset.name: findings(connection, dataset, {**relations, dataset.name: f"new_{dataset.name}"})
+        for dataset in written
+    }
+    if typed is not None:
+        rejected = Counter(row.dataset for row in typed.report.rejected)
+        for dataset, files in written.items():
+            rows = sum(file.rows for file in files)
+            found[dataset.name].append(_quarantine(rejected[dataset.name], rows, quarantine_limit))
+    failed = [(name, f) for name, each in found.items() for f in each if f.blocking and not f.passed]
+    if failed:
+        said = "; ".join(f"{name}: {f.description} {f.count:,} of {f.total:,} rows do not" for name, f in failed)
+        folders = {str(Path(files[0].path).parent) for dataset, files in written.items() if files}
+        raise ChecksFailed(said, folders, found)
+    return found
+
+
+class ChecksFailed(DataRefused):
+    """Blocking checks failed. ``found`` is every finding, by dataset."""
+
+    def __init__(self, said: str, folders: Collection[str], found: Mapping[str, Sequence[Finding]]) -> None:
+        super().__init__(
+            f"the new data did not pass its checks ({said})",
+            remedy=f"the old data stands; the new files lie in {', '.join(sorted(folders)) or 'no folder'}",
+        )
+        self.found = found
+
+
+def _quarantine(rejected: int, rows: int, limit: float) -> Finding:
+    total = rejected + rows
+    return Finding(
+        name="quarantine",
+        blocking=rejected > limit * total,
+        count=rejected,
+        total=total,
+        samples=(),
+        description=f"No more than {limit:.1%} of the rows are unreadable.",
+    )
+
+
+def _plain(found: Mapping[str, Sequence[Finding]]) -> list[dict[str, Any]]:
+    return [
+        {"dataset": name, "check": f.name, "blocking": f.blocking, "count": f.count, "total": f.total}
+        for name, each in found.items()
+        for f in each
+    ]
+
+
+def _tables(store: Store, written: Collection[Dataset]) -> dict[str, Table]:
+    tables = {dataset.name: store.table(dataset.name) for dataset in written}
+    return {name: table for name, table in tables.items() if table is not None}
