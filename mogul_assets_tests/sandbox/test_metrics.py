@@ -23,12 +23,14 @@ def past(account, company):
             yield moment.astimezone(BERLIN).date(), activity
 
 
-def test_a_months_five_sums_are_those_of_its_movements_by_type(account, company):
+@pytest.mark.parametrize(("interval", "letters"), [("month", 7), ("day", 10)])
+def test_the_five_sums_are_those_of_the_movements_by_type(account, company, interval, letters):
+    """Of days in the account's time zone: some movements fall on another day in UTC."""
     sums = defaultdict(int)
     for day, activity in past(account, company):
-        sums[f"{day:%Y-%m}", NAMES[activity["type"]]] += activity["activity-mrr-movement"]
-    entries = account.json("/metrics/mrr", **WHOLE)["entries"]
-    figures = {(entry["date"][:7], name): entry[name] for entry in entries for name in NAMES.values()}
+        sums[f"{day}"[:letters], NAMES[activity["type"]]] += activity["activity-mrr-movement"]
+    entries = account.json("/metrics/mrr", **WHOLE | {"interval": interval})["entries"]
+    figures = {(entry["date"][:letters], name): entry[name] for entry in entries for name in NAMES.values()}
     assert {key: cents for key, cents in figures.items() if cents} == {key: c for key, c in sums.items() if c}
 
 
