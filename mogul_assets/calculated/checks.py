@@ -94,7 +94,7 @@ def _checks(dataset: Dataset, relations: Mapping[str, str]) -> Iterator[_Check]:
         description=f"No two rows share {', '.join(dataset.key)}.",
         offending=f"SELECT {sample} FROM {relation} GROUP BY {key} HAVING count(*) > 1",
     )
-    required = [column.name for column in dataset.columns if not column.nullable or column.name in dataset.key]
+    required = [column.name for column in dataset.columns if not column.nullable]
     missing = " OR ".join(f"{quoted(column)} IS NULL" for column in required)
     yield _Check(
         "values_present",

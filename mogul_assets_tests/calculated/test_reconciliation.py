@@ -68,6 +68,9 @@ class TestMonthlySums:
         result = sums(connection, *movements, until=moment("2022-05-01T12:00"))
         assert result.months == {MAY: {"churn": MonthSum(5, 1)}}
 
+    def test_count_a_movement_without_amount_as_nothing(self, connection):
+        assert sums(connection, ("2022-05-31", None, "churn")).months == {MAY: {"churn": MonthSum(0, 1)}}
+
     def test_refuse_a_time_zone_that_does_not_exist_in_one_line(self, connection):
         with pytest.raises(AccountRefused, match=r"time zone 'Mars/Olympus' is not known .* → update"):
             sums(connection, zone="Mars/Olympus")
@@ -130,9 +133,10 @@ class TestRestatedPartitions:
         assert restated_partitions(differences) == [Month.parse(month) for month in months]
 
     def test_are_each_named_once_and_in_order(self):
+        months = [date(2022, number, 1) for number in range(12, 1, -1)]
         nothing = MonthlySums(ZoneInfo("Asia/Tokyo"), {})
-        differences = compare(nothing, [reported(MAY, churn=-9, expansion=9), reported(APRIL, churn=-9)])
-        assert [str(month) for month in restated_partitions(differences)] == ["2022-03", "2022-04", "2022-05"]
+        differences = compare(nothing, [reported(month, churn=-9, expansion=9) for month in months])
+        assert restated_partitions(differences[::-1]) == [Month(2022, number) for number in range(1, 13)]
 
 
 class TestLevels:
@@ -141,6 +145,10 @@ class TestLevels:
         result = levels(connection, "customers", mrr=150, customer_count=3)
         assert result == [Level("mrr", 150, 150), Level("customers", 2, 3)]
         assert [level.passed for level in result] == [True, False]
+
+    def test_of_an_account_without_customers_are_zero(self, connection):
+        relate(connection, "customers", CUSTOMERS.schema, [])
+        assert [level.ours for level in levels(connection, "customers", mrr=0, customer_count=0)] == [0, 0]
 
     def test_may_be_half_a_percent_off(self):
         assert Level("mrr", 100_500, 100_000).passed
