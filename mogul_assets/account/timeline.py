@@ -188,6 +188,8 @@ class Timeline:
         if not page.rows and (page.has_more or (span.anchor is not None and span.anchor not in ends)):
             ends.add(span.anchor)
             raise Astray("a page that says there is more is followed by an empty one")
+        if span.anchor is not None and page.rows and str(page.rows[-1].key) == span.anchor:
+            raise Astray("a page ends where the one before it ended")
         if any(later < earlier for earlier, later in pairwise(dates)):
             raise Astray("a page is not in the order of its dates")
         if span.anchor is not None and span.at is not None and dates and dates[0] < span.at:

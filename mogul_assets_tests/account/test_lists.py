@@ -257,6 +257,16 @@ def test_activities_that_come_in_another_order_are_not_cut_by_it():
         read(Backwards(sorted(spread(900), key=lambda row: row["date"])), "activities", window=EVERYTHING)
 
 
+@pytest.mark.parametrize("rows", [activities(600), sorted(spread(600), key=lambda row: row["date"])])
+def test_an_anchor_that_is_ignored_is_not_asked_for_for_ever(rows):
+    class Anchorless(Activities):
+        def page(self, rows, query):
+            return super().page(rows, {name: query[name] for name in ("order", "per_page")})
+
+    with pytest.raises(AccountInconsistent, match=r"a page (ends where|begins before)"):
+        read(Anchorless(rows), "activities", window=EVERYTHING)
+
+
 @pytest.mark.parametrize("serial", [False, True])
 def test_dates_that_are_ignored_are_noticed_and_all_activities_read(serial):
     class Timeless(Activities):
