@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def configured(settings: Settings, entry: Entry) -> Destination:
     try:
         kind = load_type(entry.type)
         options = dict(entry.options)
+        _named_well(kind, options)
         if isinstance(options.get("path"), str):
             options["path"] = str(settings.file.parent / Path(options["path"]).expanduser())
         destination = kind(name=entry.name, **options)
@@ -64,3 +66,14 @@ def configured(settings: Settings, entry: Entry) -> Destination:
         problem = f"{entry.type} does not take {', '.join(refused)}; it takes {takes}"
         return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     return destination
+
+
+def _named_well(kind: type[Destination], options: Mapping[str, object]) -> None:
+    """Dagster's resources take settings they do not know, and a required one that is absent as ``None``."""
+    fields = {field.alias or name: field for name, field in kind.model_fields.items() if name != "name"}
+    for name in options:
+        if name not in fields:
+            raise ConfigurationError(f"{name}: there is no such setting", remedy=f"there are: {', '.join(fields)}")
+    for name, field in fields.items():
+        if field.is_required() and name not in options:
+            raise ConfigurationError(f"{name} is missing", remedy=f"{name}: {field.description or 'set it'}")

@@ -1,0 +1,183 @@
+"""From an account to thirteen datasets at two destinations, through Dagster."""
+
+import json
+
+import dagster as dg
+import duckdb
+import pandas as pd
+import pyarrow.parquet as pq
+
+from mogul_assets.assets.common import StoreResource
+from mogul_assets.assets.datasets import RECONCILIATION
+from mogul_assets.assets.deliveries import DestinationIOManager
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.reads import READS
+from mogul_assets.destinations.duckdb import DuckDBDestination
+from mogul_assets_tests.project import NOW, Project, failures_of
+
+
+def test_one_refresh_settles_all_thirteen_datasets(delivered):
+    assert failures_of(delivered.runs.refresh) == {}
+    assert {name: delivered.project.store.table(name) is not None for name in DATASETS} == dict.fromkeys(DATASETS, True)
+
+
+def test_one_refresh_is_one_generation(delivered):
+    tables = [delivered.project.store.table(name) for name in DATASETS]
+    assert len({table.generation for table in tables}) == 1
+
+
+def test_every_dataset_arrives_at_both_destinations_with_the_rows_of_the_store(delivered):
+    project = delivered.project
+    with duckdb.connect(str(project.folder / "out/mogul.duckdb"), read_only=True) as warehouse:
+        for name in DATASETS:
+            rows = project.store.table(name).rows
+            assert warehouse.sql(f'SELECT count(*) FROM "{name}"').fetchall() == [(rows,)]
+            manifest = json.loads((project.folder / "out/files" / name / "manifest.json").read_text())
+            files = [project.folder / "out/files" / name / file["file"] for file in manifest["files"]]
+            assert sum(pq.read_metadata(file).num_rows for file in files) == rows
+
+
+def test_the_account_is_read_once_however_many_destinations_there_are(delivered):
+    asked = [request.path for request in delivered.project.serving.requests]
+    assert asked.count("/v1/account") <= 2
+    assert asked.count("/v1/data_sources") <= 2
+
+
+def test_no_check_that_blocks_and_no_reconciliation_fails_on_a_sound_account(delivered):
+    checks = delivered.runs.refresh.get_asset_check_evaluations()
+    assert {c.check_name for c in checks if not c.passed and c.severity is dg.AssetCheckSeverity.ERROR} == set()
+    (reconciliation,) = [check for check in checks if check.check_name == RECONCILIATION]
+    assert reconciliation.passed, reconciliation.description
+
+
+def test_every_declared_check_is_evaluated(delivered):
+    keys = delivered.project.definitions.resolve_asset_graph().asset_check_keys
+    declared = {key for key in keys if key.name != "configuration"}
+    evaluated = {check.asset_check_key for check in delivered.runs.refresh.get_asset_check_evaluations()}
+    # Of references to datasets that nothing has settled yet there is nothing to say; a first run has none such.
+    assert declared - evaluated == set()
+
+
+def test_a_materialisation_tells_rows_size_generation_and_when_it_was_read(delivered):
+    (event,) = delivered.runs.refresh.asset_materializations_for_node("settle_plans")
+    assert event.metadata["dagster/row_count"].value == delivered.project.store.table("plans").rows
+    assert {"generation", "read at", "megabytes"} <= set(event.metadata)
+
+
+def test_each_month_tells_its_own_rows(delivered):
+    project = delivered.project
+    events = project.instance.fetch_materializations(dg.AssetKey(["warehouse", "mrr_movements"]), limit=50).records
+    by_month = {
+        event.partition_key: event.asset_materialization.metadata["dagster/partition_row_count"].value
+        for event in events
+    }
+    table = project.store.table("mrr_movements")
+    since = project.settings.account.since
+    for partition, rows in by_month.items():
+        own = [file for file in table.files if file.month.partition_key == partition and file.month > since]
+        if own and partition != max(by_month):
+            assert rows == own[0].rows
+    assert len(set(by_month.values())) > 1
+
+
+def test_schemas_and_lineage_are_on_the_definitions(delivered):
+    spec = delivered.project.definitions.resolve_asset_graph().get(dg.AssetKey(["source_data", "plans"]))
+    schema = spec.metadata["dagster/column_schema"]
+    assert [column.name for column in schema.columns] == DATASETS["plans"].schema.names
+    assert all(column.description for column in schema.columns)
+    lineage = spec.metadata["dagster/column_lineage"]
+    assert lineage.deps_by_column["interval"][0].column_name == "interval_unit"
+
+
+def test_a_second_delivery_of_one_generation_changes_nothing(delivered):
+    project = delivered.project
+    before = sorted((project.folder / "out/files").rglob("*.parquet"))
+    with duckdb.connect(str(project.folder / "out/mogul.duckdb"), read_only=True) as warehouse:
+        rows = warehouse.sql("SELECT * FROM mrr_movements ORDER BY uuid").fetchall()
+    assert project.deliver("lake").success
+    assert project.deliver("warehouse").success
+    assert sorted((project.folder / "out/files").rglob("*.parquet")) == before
+    with duckdb.connect(str(project.folder / "out/mogul.duckdb"), read_only=True) as warehouse:
+        assert warehouse.sql("SELECT * FROM mrr_movements ORDER BY uuid").fetchall() == rows
+
+
+def test_a_delivery_before_the_first_refresh_says_so(project):
+    result = project.deliver("lake")
+    assert not result.success
+    assert "the store has no" in " ".join(failures_of(result).values())
+
+
+def test_an_account_that_does_not_answer_ends_the_refresh_with_one_line(tmp_path, instance):
+    result = Project(tmp_path, instance, None).refresh()
+    assert "the sandbox account does not run" in failures_of(result)["account__account"]
+
+
+def test_one_broken_destination_harms_no_other(tmp_path, instance, serving):
+    text = f"""
+account: {{sandbox: true, since: {NOW.year}-01}}
+destinations:
+  lake: {{type: files, path: out/files}}
+  broken: {{type: duckdb, pth: out/x.duckdb}}
+"""
+    project = Project(tmp_path, instance, serving, text)
+    assert project.refresh().success
+    assert project.deliver("lake").success
+    broken = project.deliver("broken")
+    assert not broken.success
+    assert all("pth: there is no such setting" in text for text in failures_of(broken).values())
+    check = dg.AssetCheckKey(dg.AssetKey(["broken", "contacts"]), "configuration")
+    job = dg.Definitions(
+        assets=project.definitions.assets, asset_checks=project.definitions.asset_checks,
+        resources=project.definitions.resources,
+        jobs=[dg.define_asset_job("look", selection=dg.AssetSelection.checks(check))],
+    ).resolve_job_def("look")  # fmt: skip
+    (evaluation,) = job.execute_in_process(instance=instance).get_asset_check_evaluations()
+    assert not evaluation.passed
+    assert "there is no such setting" in evaluation.description
+
+
+def test_a_frame_of_a_users_own_asset_is_delivered_like_a_dataset(tmp_path, instance):
+    store = StoreResource(path=str(tmp_path / "store"))
+    destination = DuckDBDestination(name="warehouse", path=str(tmp_path / "own.duckdb"))
+
+    @dg.asset(io_manager_key="warehouse", metadata={"key": ["country"]})
+    def arr_by_country() -> pd.DataFrame:
+        return pd.DataFrame({"country": ["DE", "AT"], "arr": [1200, 2400]})
+
+    result = dg.materialize(
+        [arr_by_country],
+        resources={"warehouse": DestinationIOManager(destination=destination, store=store)},
+        instance=instance,
+    )
+    assert result.success
+    with duckdb.connect(str(tmp_path / "own.duckdb"), read_only=True) as warehouse:
+        assert warehouse.sql("SELECT * FROM arr_by_country").fetchall() == [("AT", 2400), ("DE", 1200)]
+
+
+def test_anything_else_than_a_table_or_a_frame_is_refused_by_name(tmp_path, instance):
+    store = StoreResource(path=str(tmp_path / "store"))
+    destination = DuckDBDestination(name="warehouse", path=str(tmp_path / "own.duckdb"))
+
+    @dg.asset(io_manager_key="warehouse")
+    def numbers() -> list[int]:
+        return [1, 2]
+
+    manager = DestinationIOManager(destination=destination, store=store)
+    result = dg.materialize([numbers], resources={"warehouse": manager}, instance=instance, raise_on_error=False)
+    assert "numbers: return a Table or a pandas DataFrame" in str(result.all_events)
+
+
+def test_what_another_run_read_since_the_tick_is_not_read_again(delivered):
+    project = delivered.project
+    before = len(project.serving.requests)
+    asked = project.store.raw_reads("account")[-1].read_at.isoformat()
+    result = project.refresh(**{"mogul/not_older_than": asked})
+    assert result.success
+    lists = [r.path for r in project.serving.requests[before:] if "metrics" not in r.path]
+    assert lists == []
+
+
+def test_reads_are_the_assets_of_the_account_group(delivered):
+    graph = delivered.project.definitions.resolve_asset_graph()
+    keys = {key.path[-1] for key in graph.get_all_asset_keys() if key.path[0] == "account"}
+    assert keys == set(READS)

@@ -1,0 +1,134 @@
+"""mogul.yaml: what it may say, and the one line that each mistake gets."""
+
+from pathlib import Path
+
+import pytest
+
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations.configured import Misconfigured, configured
+from mogul_assets.errors import ConfigurationError
+from mogul_assets.settings import Secret, load
+from mogul_assets.store.window import Month
+
+SANDBOX = "account: {sandbox: true}\n"
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text: str) -> Path:
+        file = tmp_path / "mogul.yaml"
+        file.write_text(text)
+        return file
+
+    return write
+
+
+def test_a_whole_file_is_read(written):
+    settings = load(
+        written(
+            """
+account:
+  api_key: {env: CHARTMOGUL_API_KEY}
+  since: 2019-04
+  rates: ecb
+store: {path: data, quarantine_limit: 0.05}
+destinations:
+  warehouse: {type: duckdb, path: out/m.duckdb, schedule: weekly, datasets: [plans, customers]}
+"""
+        )
+    )
+    assert settings.account.api_key == Secret(env="CHARTMOGUL_API_KEY")
+    assert settings.account.since == Month(2019, 4)
+    assert settings.store.path == settings.file.parent / "data"
+    warehouse = settings.entry("warehouse")
+    assert warehouse.datasets == ("plans", "customers")
+    assert warehouse.schedule == "0 9 * * 0"
+    assert warehouse.problem is None
+
+
+def test_a_destination_takes_all_thirteen_datasets_unless_told_otherwise(written):
+    settings = load(written(SANDBOX + "destinations: {lake: {type: files, path: out}}"))
+    assert settings.entry("lake").datasets == tuple(DATASETS)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", "is empty or not a mapping"),
+        ("- account", "is empty or not a mapping"),
+        ("destinations: {}", "has no account"),
+        (SANDBOX + "destination: {}", "line 2: unknown key 'destination'"),
+        ("account: {sandbox: true\n", "line 2:"),
+        ("account: {}", "line 1: account: name one account"),
+        ("account: {sandbox: true, api_key: {env: A}}", "line 1: account: name one account"),
+        ("account:\n  api_key: sk_live_123\n", "account.api_key: a secret is written {env: NAME}"),
+        ("account: {sandbox: true, since: 2019-13}", "'2019-13' is not a month"),
+        ("account: {sandbox: true, sinse: 2019-12}", "account.sinse: there is no such setting"),
+        ("account: {sandbox: true, rates: open_exchange_rates}", "open_exchange_rates needs app_id"),
+        (SANDBOX + "destinations:\n  a: {type: files}\n  a: {type: files}\n", "line 4: 'a' is there twice"),
+        (SANDBOX + "destinations:\n  Über: {type: files}\n", "line 3: 'Über' cannot be a destination's name"),
+        (
+            SANDBOX + "destinations:\n  account: {type: files}\n",
+            "'account' cannot be a destination's name (the word is",
+        ),
+        (SANDBOX + "destinations: [files]\n", "line 2: destinations is not a mapping"),
+        (SANDBOX + "store: {quarantine_limit: 7}\n", "line 2: store.quarantine_limit"),
+    ],
+)
+def test_a_mistake_in_the_file_itself_stops_everything_with_one_line(written, text, line):
+    with pytest.raises(ConfigurationError) as caught:
+        load(written(text))
+    assert line in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_literal_secret_is_not_repeated(written):
+    with pytest.raises(ConfigurationError) as caught:
+        load(written("account: {api_key: sk_live_123}"))
+    assert "sk_live_123" not in str(caught.value)
+
+
+def test_a_missing_file_says_how_to_name_it(tmp_path):
+    with pytest.raises(ConfigurationError, match="MOGUL_FILE"):
+        load(tmp_path / "mogul.yaml")
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("{type: oracle}", "there is no destination type 'oracle'"),
+        ("{path: out}", "it names no type"),
+        ("duckdb", "it is not a mapping"),
+        ("{type: duckdb}", "path is missing"),
+        ("{type: duckdb, path: o.duckdb, pth: x}", "pth: there is no such setting"),
+        ("{type: files, path: out, datasets: [plan]}", "unknown dataset 'plan'"),
+        ("{type: files, path: out, schedule: sometimes}", "'sometimes' is no schedule"),
+    ],
+)
+def test_a_mistake_in_one_destination_is_kept_beside_it(written, entry, problem):
+    settings = load(written(SANDBOX + f"destinations:\n  good: {{type: files, path: out}}\n  bad: {entry}\n"))
+    bad = configured(settings, settings.entry("bad"))
+    assert isinstance(bad, Misconfigured)
+    assert "mogul.yaml, line 4, destination 'bad'" in bad.problem
+    assert problem in bad.problem
+    assert not isinstance(configured(settings, settings.entry("good")), Misconfigured)
+
+
+def test_a_relative_path_is_counted_from_the_file(written):
+    settings = load(written(SANDBOX + "destinations: {lake: {type: files, path: out/lake}}"))
+    assert configured(settings, settings.entry("lake")).path == str(settings.file.parent / "out/lake")
+
+
+def test_an_unknown_destination_is_answered_with_those_there_are(written):
+    settings = load(written(SANDBOX + "destinations: {lake: {type: files, path: out}}"))
+    with pytest.raises(ConfigurationError, match=r"no destination 'like'.*there are: lake"):
+        settings.entry("like")
+
+
+def test_a_secret_that_is_not_set_is_named_by_its_variable(monkeypatch):
+    monkeypatch.delenv("MOGUL_TEST_KEY", raising=False)
+    with pytest.raises(ConfigurationError, match="MOGUL_TEST_KEY is not set"):
+        Secret(env="MOGUL_TEST_KEY").reveal()
+    monkeypatch.setenv("MOGUL_TEST_KEY", "s3cret")
+    assert Secret(env="MOGUL_TEST_KEY").reveal() == "s3cret"
+    assert "s3cret" not in repr(Secret(env="MOGUL_TEST_KEY"))
