@@ -1,5 +1,7 @@
 """Lists that do not behave as the sandbox's do: each is read to the end by a safer way, or the read says why not."""
 
+from datetime import datetime, timedelta
+
 import msgspec
 import pytest
 from aiohttp import web
@@ -231,6 +233,42 @@ def test_an_empty_page_that_says_there_is_more_is_not_the_end():
 
     with pytest.raises(AccountInconsistent, match="followed by an empty one"):
         read(Hollow(activities(600)), "activities", window=EVERYTHING)
+
+
+@pytest.mark.parametrize("hours", [-12, 14])
+def test_dates_that_are_taken_for_local_ones_lose_nothing_of_the_window(hours):
+    class Elsewhere(Activities):
+        def filtered(self, query):
+            bounds = {
+                name: (datetime.fromisoformat(query[name]) + timedelta(hours=hours)).isoformat()
+                for name in ("start-date", "end-date")
+                if name in query
+            }
+            return super().filtered(bounds)
+
+    window = Window.months(Month(2026, 6), Month(2026, 6))
+    rows = [
+        {"uuid": f"{n}", "date": (window.start + timedelta(hours=n)).isoformat()} for n in range(-100, 30 * 24 + 100)
+    ]
+    basket, _ = read(Elsewhere(rows), "activities", window=window)
+    assert {row["uuid"] for row in rows[100:-100]} <= basket.by("uuid").keys()
+    assert len(basket.by("uuid")) < len(rows)
+
+
+def test_a_long_chain_that_loses_its_place_is_read_again_from_the_last_safe_moment():
+    class Stumbling(Activities):
+        asked = 0
+
+        async def __call__(self, request):
+            self.asked += 1
+            if self.asked == 38:
+                return web.json_response({"message": "Activity not found"}, status=404)
+            return await super().__call__(request)
+
+    rows = sorted(spread(8000), key=lambda row: row["date"])
+    basket, summary = read(Stumbling(rows), "activities", window=EVERYTHING, serial=True)
+    assert [row["uuid"] for row in basket.rows()] == [row["uuid"] for row in rows]
+    assert summary.requests < 40 + 20
 
 
 def test_a_page_that_begins_before_its_anchor_is_read_again():
