@@ -46,7 +46,7 @@ children.set_forkserver_preload(
 def points(work: Work, *args: object, within: Collection[str] = ()) -> int:
     """The number of points at which ``kill_at`` can kill ``work``; does it, undisturbed.
 
-    ``within`` names modules whose every line is a point as well.
+    ``within`` names modules whose every line is a point as well, each time that it is reached.
     """
     receiver, sender = children.Pipe(duplex=False)
     child = _begun(_counted, sender, frozenset(within), work, args)
@@ -168,7 +168,8 @@ def _watched(reached: Callable[[], None], within: frozenset[str], work: Work, ar
             reached()
 
     def trace(frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
-        return lines if frame.f_globals.get("__name__") in within else None
+        expression = frame.f_code.co_name.startswith("<")  # a comprehension changes nothing
+        return lines if frame.f_globals.get("__name__") in within and not expression else None
 
     def lines(_frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
         if event == "line":

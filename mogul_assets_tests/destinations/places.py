@@ -72,6 +72,8 @@ def _read_duckdb(path: Path, dataset: str) -> State | None:
 
 def _read_files(path: Path, dataset: str) -> State | None:
     manifest = path / dataset / "manifest.json"
+    for file in manifest.parent.glob("*.parquet"):
+        pq.read_metadata(file)  # fails for half a file: none may ever have the name of a whole one
     if not manifest.exists():
         return None
     content = json.loads(manifest.read_bytes())

@@ -295,12 +295,16 @@ def test_an_older_generation_may_fill_another_month(destination, place, table, t
 
 
 def test_a_newer_window_protects_only_what_it_covered(destination, place, table, tmp_path):
-    first, second, third = (new_generation(on(2026, month)) for month in (1, 2, 3))
+    oldest, first, second, third = (new_generation(on(2026, month)) for month in (1, 2, 3, 4))
     months = [Window.months(Month(2026, month), Month(2026, month)) for month in (1, 2, 3)]
     destination.deliver(dated(table, [], Window.months(Month(2026, 1), None), generation=first))
     destination.deliver(dated(table, movements(on(2026, 2)), months[1], generation=third))
-    outcomes = [destination.deliver(dated(table, [], month, generation=second)).outcome for month in months]
-    assert outcomes == [Outcome.DELIVERED, Outcome.SUPERSEDED, Outcome.DELIVERED]
+
+    def outcomes(generation):
+        return [destination.deliver(dated(table, [], month, generation=generation)).outcome for month in months]
+
+    assert outcomes(oldest) == [Outcome.SUPERSEDED] * 3
+    assert outcomes(second) == [Outcome.DELIVERED, Outcome.SUPERSEDED, Outcome.DELIVERED]
 
 
 def test_datasets_lie_side_by_side(destination, place, table, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -201,7 +202,7 @@ def test_a_folder_in_the_files_place_is_refused(shelf, file, table):
 
 
 def test_folders_on_the_way_never_become_columns(shelf, file, tmp_path):
-    shelf.deliver(table_of(tmp_path / "month=[2026]*", [{"id": 1}]))
+    shelf.deliver(table_of(tmp_path / "id=7" / "[a]*", [{"id": 1}]))
     assert asked(file, "FROM plans") == [(1,)]
 
 
@@ -225,8 +226,12 @@ def held(file, table):
 
 def test_a_held_file_is_waited_for(held, shelf, file, table):
     _, release = held
-    threading.Timer(0.3, release.set).start()
-    shelf.deliver(table([{"id": 1}]))
+    with ThreadPoolExecutor(1) as beside:
+        delivery = beside.submit(shelf.deliver, table([{"id": 1}]))
+        with pytest.raises(TimeoutError):
+            delivery.result(timeout=1)
+        release.set()
+        delivery.result()
     assert asked(file, "FROM plans") == [(1,)]
 
 

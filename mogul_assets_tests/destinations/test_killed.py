@@ -133,7 +133,7 @@ def test_killed_on_writing_past_a_size(place, trial):
 
 def test_killed_at_random_times(place, tmp_path):
     store = tmp_path / "store"
-    old, new = (movements(store, 3, 30_000, word, Window.months(Month(2026, 1), None)) for word in ("old", "new"))
+    old, new = (movements(store, 3, 10_000, word, Window.months(Month(2026, 1), None)) for word in ("old", "new"))
     trial = Trial(place, tmp_path, old, new)
     attempts, chance = trial.attempts(), random.Random(11)
     whole = killing.seconds_of(deliver, place, next(attempts), new)
