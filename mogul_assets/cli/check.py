@@ -1,0 +1,87 @@
+"""``mogul check``: settings, variables, permissions, and what a key can see. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import click
+
+from mogul_assets.account.check import Finding, Level, check_account
+from mogul_assets.assets.deliveries import configuration_problem
+from mogul_assets.cli import FAILED, OK, WRONG, Command, pretend, shown
+from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.errors import ConfigurationError, MogulError
+
+CONFIGURATION = "configuration"
+
+PATIENCE = {"attempts": 3, "total": 30.0}
+"""For a question that somebody waits for; a refresh tries for longer."""
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "mogul check": "settings and destinations",
+        "mogul check warehouse --json": "one of them, for a script",
+        "mogul check --account": "what the API key can see",
+    },
+)
+@click.argument("destinations", nargs=-1)
+@click.option("--account", "look", is_flag=True, help="Ask the account what the key can see.")
+@shown.json_option
+@pass_project
+def command(project: Project, destinations: tuple[str, ...], *, look: bool, as_json: bool) -> int:
+    """Check the settings, their variables, and what DESTINATIONS (all, where none is named) let us do.
+
+    Every destination is reached and tried, permission by permission; nothing stays there. Ends with 2 where
+    something is configured wrong, with 1 where something is refused.
+    """
+    findings = [*_account(project)] if look else [*_key(project)]
+    findings += [finding for entry in project.entries(destinations) for finding in _destination(project, entry.name)]
+    if as_json:
+        shown.as_json(findings)
+    else:
+        shown.table(
+            ("", "what", "how it stands", "next step"), ((f.level, f.subject, f.text, f.remedy) for f in findings)
+        )
+    problems = [finding for finding in findings if finding.level is Level.PROBLEM]
+    if any(finding.subject.endswith(CONFIGURATION) for finding in problems):
+        return WRONG
+    return FAILED if problems else OK
+
+
+def _key(project: Project) -> Iterator[Finding]:
+    """The account's part of the file, and that its variables are set."""
+    settings = project.settings.account
+    subject = f"account {CONFIGURATION}"
+    try:
+        for secret in (settings.api_key, settings.rates.app_id):
+            if secret is not None:
+                secret.reveal()
+    except ConfigurationError as error:
+        yield Finding(Level.PROBLEM, subject, error.message, error.remedy)
+    else:
+        yield Finding(Level.OK, subject, "the sandbox" if settings.sandbox else f"a key, and {settings.url}")
+
+
+def _account(project: Project) -> Iterator[Finding]:
+    configured = list(_key(project))
+    yield from configured
+    if configured[0].level is Level.OK:
+        with pretend.account(project):
+            yield from check_account(project.account(**PATIENCE)).findings
+
+
+def _destination(project: Project, name: str) -> Iterator[Finding]:
+    destination = project.destination(name)
+    problem = configuration_problem(destination)
+    if problem is not None:
+        yield Finding(Level.PROBLEM, f"{name} {CONFIGURATION}", problem)
+        return
+    yield Finding(Level.OK, f"{name} {CONFIGURATION}", "complete")
+    try:
+        for permission in destination.check():
+            level = Level.OK if permission.problem is None else Level.PROBLEM
+            yield Finding(level, f"{name}: {permission.name}", permission.problem or "allowed", permission.remedy)
+    except MogulError as error:
+        yield Finding(Level.PROBLEM, name, error.message, error.remedy)

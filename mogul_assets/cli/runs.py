@@ -1,0 +1,186 @@
+"""Dagster's jobs, run in this process on the instance that the UI shows: their progress, and why they failed."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+import click
+import dagster as dg
+from dagster import DagsterEventType
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from mogul_assets.cli.project import Project
+from mogul_assets.errors import StoreUnwritable
+
+PROCESS = "mogul/process"
+"""Run tag: host and process id of the command that runs it."""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """One run. ``problems`` has a line for each thing that failed, ``warnings`` for each check that only warns."""
+
+    job: str
+    run_id: str = ""
+    ok: bool = False
+    seconds: float = 0.0
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@contextmanager
+def instance(project: Project) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the project.
+
+    Runs of commands that were killed are closed first: they would hold their pools for ever.
+
+    Raises:
+        StoreUnwritable: its folder may not be written to.
+    """
+    home = project.home
+    try:
+        opened = dg.DagsterInstance.get()
+    except Exception as error:
+        reason = error.strerror if isinstance(error, OSError) else type(error).__name__
+        raise StoreUnwritable(
+            f"cannot keep Dagster's state in {home}: {reason}", remedy="name another folder: export DAGSTER_HOME=…"
+        ) from error
+    with opened:
+        _close_abandoned(opened)
+        yield opened
+
+
+def run(
+    project: Project,
+    on: dg.DagsterInstance,
+    job: str,
+    tags: Mapping[str, str],
+    assets: Sequence[dg.AssetKey] | None = None,
+) -> Ran:
+    """Run a job, or these assets of it, to its end, and show how far it is on stderr."""
+    definition = project.definitions.resolve_job_def(job)
+    run_id, began = dg.DagsterRun(job_name=job).run_id, time.monotonic()
+    level = "DEBUG" if project.verbose else "CRITICAL"
+    with _progress(job, len(assets or definition.nodes)) as heard:
+        on.add_event_listener(run_id, heard)
+        done = definition.execute_in_process(
+            run_config={"loggers": {"console": {"config": {"log_level": level}}}},
+            instance=on,
+            tags={**tags, PROCESS: _process()},
+            asset_selection=assets,
+            run_id=run_id,
+            raise_on_error=False,
+        )
+    events = done.all_events
+    return Ran(
+        job,
+        run_id,
+        done.success,
+        round(time.monotonic() - began, 2),
+        tuple(dict.fromkeys(problem for event in events if (problem := _problem(event)) is not None)),
+        tuple(warning for event in events if (warning := _warning(event)) is not None),
+    )
+
+
+def _problem(event: dg.DagsterEvent) -> str | None:
+    """Why a step failed, in one line: our own words; of others' errors, whose text may quote data, the kind."""
+    if event.event_type is DagsterEventType.PIPELINE_FAILURE:
+        error = event.job_failure_data.error
+        return f"{error.cls_name}, before any step" if error is not None else None
+    if event.event_type is not DagsterEventType.STEP_FAILURE:
+        return None
+    failure = event.step_failure_data
+    step = (event.step_key or "").replace("__", "/")
+    if failure.user_failure_data is not None:
+        return f"{step}: {failure.user_failure_data.description}"
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    kind = error.cls_name if error is not None else "an error"
+    return f"{step}: unexpected {kind} → look at the run in Dagster: mogul ui"
+
+
+def _warning(event: dg.DagsterEvent) -> str | None:
+    if event.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION:
+        return None
+    check = event.asset_check_evaluation_data
+    return None if check.passed else f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}"
+
+
+# -- progress -------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _progress(job: str, steps: int) -> Iterator[Any]:
+    """What to tell of each event: a bar on a terminal, elsewhere a line for each step that ends."""
+    with _stderr() as stream:
+        console = Console(file=stream)
+        columns = (SpinnerColumn(), TextColumn("{task.fields[job]}"), BarColumn(), MofNCompleteColumn())
+        last = (TimeElapsedColumn(), TextColumn("{task.description}"))
+        with Progress(*columns, *last, console=console, transient=True, disable=not console.is_terminal) as bar:
+            task, began, ended = bar.add_task("starts", total=steps, job=job), {}, 0
+
+            def heard(entry: dg.EventLogEntry) -> None:
+                nonlocal ended
+                step = (entry.step_key or "").replace("__", "/")
+                kind = entry.dagster_event.event_type if entry.dagster_event else None
+                if kind is DagsterEventType.STEP_START:
+                    began[step] = entry.timestamp
+                    bar.update(task, description=step)
+                elif kind in {DagsterEventType.STEP_SUCCESS, DagsterEventType.STEP_FAILURE}:
+                    ended += 1
+                    bar.update(task, completed=ended)
+                    if not console.is_terminal:
+                        took = entry.timestamp - began.get(step, entry.timestamp)
+                        how = "" if kind is DagsterEventType.STEP_SUCCESS else " failed"
+                        click.echo(f"{job} {ended}/{steps}: {step}{how}, {took:.1f} s", file=stream)
+                elif step and (kind is None or kind is DagsterEventType.ENGINE_EVENT):
+                    bar.update(task, description=f"{step}: {entry.user_message or entry.message}")
+
+            yield heard
+
+
+@contextmanager
+def _stderr() -> Iterator[TextIO]:
+    """Standard error itself: Dagster turns the file descriptor away into the run's log while a step runs."""
+    try:
+        copy = os.dup(sys.stderr.fileno())
+    except (OSError, ValueError):
+        yield sys.stderr
+        return
+    with os.fdopen(copy, "w", buffering=1) as stream:
+        yield stream
+
+
+# -- runs that were killed ------------------------------------------------------------------------------------
+
+
+def _process() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def _close_abandoned(on: dg.DagsterInstance) -> None:
+    unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    for run_ in on.get_runs(dg.RunsFilter(statuses=unfinished)):
+        host, _, process = run_.tags.get(PROCESS, "").partition(":")
+        if host == socket.gethostname() and not _lives(int(process)):
+            on.report_run_failed(run_, "the command that ran it was killed")
+            on.event_log_storage.free_concurrency_slots_for_run(run_.run_id)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return process != os.getpid()

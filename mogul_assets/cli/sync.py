@@ -1,0 +1,87 @@
+"""``mogul sync``: one refresh, then a run for each destination; what ``demo`` and ``backfill`` share with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+import click
+import dagster as dg
+
+from mogul_assets.assets.deliveries import configuration_problem
+from mogul_assets.automation.jobs import REFRESH, deliver_job_name, deliver_range, partition_range, refresh_range
+from mogul_assets.cli import FAILED, OK, Command, pretend, shown
+from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.cli.runs import Ran, instance, run
+from mogul_assets.settings import Entry
+from mogul_assets.store.window import Month
+
+
+@click.command(
+    cls=Command,
+    examples={
+        "mogul sync": "everything, everywhere",
+        "mogul sync warehouse": "one destination",
+        "mogul sync --full": "the whole history again",
+    },
+)
+@click.argument("destinations", nargs=-1)
+@click.option("--full", is_flag=True, help="The whole history again, from account.since on.")
+@shown.json_option
+@pass_project
+def command(project: Project, destinations: tuple[str, ...], *, full: bool, as_json: bool) -> int:
+    """Refresh the account, then deliver to DESTINATIONS (all, where none is named).
+
+    Reads and delivers what is needed: the current month, the last, and whatever was missed. Each delivery is a
+    run of its own, which Dagster's UI shows; one that fails stops no other. Where the refresh fails, nothing is
+    delivered.
+    """
+    return told(synced(project, project.entries(destinations), full=full), as_json=as_json)
+
+
+def synced(project: Project, entries: Sequence[Entry], *, full: bool = False) -> list[Ran]:
+    """Refresh, and deliver where that went well. With the sandbox account, one runs meanwhile."""
+    since = project.settings.account.since
+
+    def whole() -> dict[str, str]:
+        return partition_range(since, Month.of(datetime.now(UTC)))
+
+    def deliver(on: dg.DagsterInstance, entry: Entry) -> Ran:
+        missing = deliver_range(project.store, entry.name, entry.datasets, since, datetime.now(UTC))
+        return run(project, on, deliver_job_name(entry.name), whole() if full else missing)
+
+    with pretend.account(project), instance(project) as on:
+        unread = refresh_range(project.store, since, datetime.now(UTC))
+        refreshed = run(project, on, REFRESH, whole() if full else unread)
+        return [refreshed, *(deliveries(project, on, entries, deliver) if refreshed.ok else ())]
+
+
+def deliveries(
+    project: Project,
+    on: dg.DagsterInstance,
+    entries: Sequence[Entry],
+    deliver: Callable[[dg.DagsterInstance, Entry], Ran],
+) -> list[Ran]:
+    """A run for each destination. One that is configured wrong is not started, and says why."""
+
+    def one(entry: Entry) -> Ran:
+        problem = configuration_problem(project.destination(entry.name))
+        if problem is not None:
+            return Ran(deliver_job_name(entry.name), problems=(problem,))
+        return deliver(on, entry)
+
+    return [one(entry) for entry in entries]
+
+
+def told(ran: Sequence[Ran], *, as_json: bool = False, quiet: bool = False) -> int:
+    """Show how the runs went, each problem on a line of stderr, and give the exit code."""
+    if as_json:
+        shown.as_json(ran)
+    elif not quiet:
+        rows = [(one.job, "done" if one.ok else "failed", f"{one.seconds:.1f}", one.run_id[:8]) for one in ran]
+        shown.table(("run", "", "seconds:", "id"), rows)
+        for warning in (warning for one in ran for warning in one.warnings):
+            click.echo(f"warning: {warning}")
+    for problem in (problem for one in ran for problem in one.problems):
+        click.echo(f"mogul: {problem}", err=True)
+    return OK if all(one.ok for one in ran) else FAILED
