@@ -1,11 +1,13 @@
 """Lists that do not behave as the sandbox's do: each is read to the end by a safer way, or the read says why not."""
 
+import time
 from datetime import datetime, timedelta
 
 import msgspec
 import pytest
 from aiohttp import web
 
+from mogul_assets.account.landing import PAGES_AHEAD
 from mogul_assets.account.reader import Account
 from mogul_assets.errors import AccountInconsistent, AccountRefused, AccountUnavailable
 from mogul_assets.store.window import BEGINNING, Month, Window
@@ -147,6 +149,22 @@ def test_a_cursor_that_is_refused_begins_the_list_again():
 
     basket, _ = read(Forgetful(customers(450)), "contacts")
     assert len(basket.by("uuid")) == 450
+
+
+def test_a_slow_sink_is_not_run_ahead_of():
+    class Blocked(Basket):
+        def put(self, page):
+            # Long enough for all 100 pages to be asked for, were there nothing to stop that.
+            if not self.pages:
+                time.sleep(1)
+                asked.append(len(peer.requests))
+            super().put(page)
+
+    asked, basket = [], Blocked()
+    with answering(Shelf(customers(20_000))) as peer, connected(peer.url) as client:
+        Account(client, since=SINCE).read("contacts", basket)
+    assert len(basket.by("uuid")) == 20_000
+    assert asked[0] <= PAGES_AHEAD + 2
 
 
 def test_a_key_that_is_withdrawn_in_mid_list_ends_the_read():

@@ -210,20 +210,6 @@ def test_a_sink_that_fails_ends_the_read(account, serving):
     assert read(account, "plans")[1].rows > 0
 
 
-def test_a_slow_sink_is_waited_for(account, serving):
-    class Slow(Basket):
-        def put(self, page):
-            release.wait(10)
-            super().put(page)
-
-    release, basket = threading.Event(), Slow()
-    reader = threading.Thread(target=account.read, args=("invoices", basket))
-    reader.start()
-    release.set()
-    reader.join(30)
-    assert len(basket.by("uuid")) == len(serving.sandbox.company.invoices)
-
-
 def test_several_lists_at_once_keep_the_accounts_limits_together(company):
     """The sandbox counts like ChartMogul: 40 requests a second, 20 connections."""
     with serve(Sandbox(company, limits=Limits())) as serving:
