@@ -1,4 +1,7 @@
-"""Typed parts into a dataset's files: unique by key, sorted by it, one file or one a month, always the same bytes."""
+"""Typed parts into a dataset's files: unique by key, sorted by it, one file or one a month, always the same bytes.
+
+A file is named after what is in it, so that nothing ever writes over a file that somebody may be reading.
+"""
 
 from __future__ import annotations
 
@@ -96,14 +99,14 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     if dataset.window is None:
         reader = connection.sql(f"SELECT {columns} FROM {relation} ORDER BY {key}").to_arrow_reader(GROUP_ROWS)
-        return (_file(reader, dataset, folder / f"{dataset.name}.parquet", generation, None),)
+        return (_file(reader, dataset, folder / dataset.name, generation, None),)
     month = f"strftime({quoted(dataset.window)}, '%Y-%m')"
     files = []
     months = connection.execute(f"SELECT DISTINCT {month} FROM {relation} ORDER BY 1").fetchall()
     sorted_rows = connection.sql(f"SELECT {columns}, {month} AS _month FROM {relation} ORDER BY _month, {key}")
     split = _ByMonth(sorted_rows.to_arrow_reader(GROUP_ROWS))
     for (name,) in months:
-        files.append(_file(split.month(name), dataset, folder / f"{name}.parquet", generation, Month.parse(name)))
+        files.append(_file(split.month(name), dataset, folder / name, generation, Month.parse(name)))
     return tuple(files)
 
 
@@ -129,15 +132,17 @@ class _ByMonth:
 
 
 def _file(
-    batches: Iterable[pa.RecordBatch], dataset: Dataset, path: Path, generation: str, month: Month | None
+    batches: Iterable[pa.RecordBatch], dataset: Dataset, stem: Path, generation: str, month: Month | None
 ) -> DataFile:
     rows = 0
-    with pq.ParquetWriter(path, dataset.schema, compression="zstd", compression_level=3) as writer:
+    part = stem.with_name(f"{stem.name}.part")
+    with pq.ParquetWriter(part, dataset.schema, compression="zstd", compression_level=3) as writer:
         for table in _groups(batches, dataset.schema):
             writer.write_table(table, row_group_size=GROUP_ROWS)
             rows += table.num_rows
-    with path.open("rb") as file:
+    with part.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    path = part.replace(stem.with_name(f"{stem.name}-{sha256[:12]}.parquet"))
     return DataFile(str(path), rows, path.stat().st_size, sha256, generation, month)
 
 
