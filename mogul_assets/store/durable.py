@@ -21,6 +21,7 @@ _REASONS = {
     errno.EPERM: ("permission is denied", "give this user the right to write there"),
     errno.EROFS: ("the file system is read-only", "mount it writable, or choose another folder"),
     errno.ENOTDIR: ("a part of the path is not a folder", "choose another folder"),
+    errno.EEXIST: ("a file lies where a folder has to be", "move it away, or choose another folder"),
 }
 
 

@@ -144,10 +144,14 @@ class Store:
         stay for the months that it does not.
         """
         file = self.root / "raw" / read / f"{generation}.parquet"
-        with durable.writing_to(self.root), RawWriter(file, read) as writer:
-            landing = RawLanding(writer)
-            yield landing
-        durable.settle(file)
+        part = file.with_suffix(".part")
+        with durable.writing_to(self.root):
+            with RawWriter(part, read) as writer:
+                landing = RawLanding(writer)
+                yield landing
+            durable.settle(part)
+            part.replace(file)
+            durable.settle(file.parent)
         landed = RawRead(
             generation,
             str(file.relative_to(self.root)),
@@ -186,9 +190,9 @@ class Store:
         """Where the dataset's files of one generation are written."""
         return self.root / "data" / dataset.name / generation
 
-    def scratch(self, generation: str) -> Path:
-        """Where typed parts and spills of one generation go; removed by the next purge."""
-        return self.root / "scratch" / generation
+    def scratch(self, generation: str, step: str) -> Path:
+        """Where typed parts and spills of one step go; what a killed one leaves, the next purge removes."""
+        return self.root / "scratch" / generation / step
 
     def publish(
         self,
@@ -203,8 +207,9 @@ class Store:
     ) -> bool:
         """Move the pointer of a group to new files, which are kept as they are from now on.
 
-        A file equal to the one it would replace is dropped, and the old one stays. An older generation never
-        takes the place of a newer one: then nothing moves, and ``False`` is returned.
+        A file equal to the one it would replace is dropped, and the old one stays. One that goes out of use is
+        touched: its grace time begins now. An older generation never takes the place of a newer one: then
+        nothing moves, and ``False`` is returned.
         """
         (group,) = {group_of(dataset) for dataset in files}
         before = self.pointer(group)
@@ -228,6 +233,9 @@ class Store:
                 list(checks),
                 dict(facts or {}),
             )
+            for gone in _paths(before) - _paths(pointer):
+                if (self.root / gone).exists():
+                    (self.root / gone).touch()
             self._replace(group, msgspec.json.format(msgspec.json.encode(pointer), indent=1))
         return True
 
@@ -264,7 +272,7 @@ class Store:
         one; one that begins at ``since``, the account's first month, takes everything older.
 
         Raises:
-            StoreDamaged: where a file that the pointer names is missing.
+            StoreDamaged: where a file that the pointer names is missing or not of the size it had.
         """
         known = CUSTOMER_RECORDS if dataset == CUSTOMER_RECORDS.name else DATASETS[dataset]
         pointer = self.pointer(group_of(known))
@@ -281,7 +289,7 @@ class Store:
             )
             files = [file for file in files if file.month is not None and window.holds(file.month.start)]
         for file in files:
-            self._existing(self._relative(file.path))
+            self._existing(self._relative(file.path), file.bytes)
         return Table(
             dataset,
             pointer.generation,
@@ -355,9 +363,7 @@ class Store:
         }
         for group in (Group.SOURCE.value, Group.CALCULATED.value):
             for name in self._groups(group):
-                pointer = self.pointer(f"{group}/{name}")
-                if pointer is not None:
-                    named |= {Path(f["path"]) for entry in pointer.datasets.values() for f in entry.files}
+                named |= {Path(path) for path in _paths(self.pointer(f"{group}/{name}"))}
         removed = []
         for folder in ("raw", "data", "scratch"):
             for path in sorted((self.root / folder).rglob("*")):
@@ -365,13 +371,13 @@ class Store:
                 if aged and path.relative_to(self.root) not in named:
                     path.unlink()
                     removed.append(path)
-            for path in sorted((self.root / folder).glob("*/*"), reverse=True):
+            for path in sorted((self.root / folder).rglob("*"), reverse=True):
                 if path.is_dir() and not any(path.iterdir()) and time.time() - path.stat().st_mtime > grace_seconds:
                     path.rmdir()
         return removed
 
-    def clear_scratch(self, generation: str) -> None:
-        shutil.rmtree(self.scratch(generation), ignore_errors=True)
+    def clear_scratch(self, generation: str, step: str) -> None:
+        shutil.rmtree(self.scratch(generation, step), ignore_errors=True)
 
     def _groups(self, folder: str) -> list[str]:
         return [path.stem for path in sorted((self.root / "pointers" / folder).glob("*.json"))]
@@ -391,11 +397,12 @@ class Store:
         except FileNotFoundError:
             return None
 
-    def _existing(self, relative: str) -> Path:
+    def _existing(self, relative: str, size: int | None = None) -> Path:
         path = self.root / relative
-        if not path.exists():
+        found = path.stat().st_size if path.exists() else None
+        if found is None or size not in {None, found}:
             raise StoreDamaged(
-                f"{path}, which the store points to, is missing",
+                f"{path}, which the store points to, is {'missing' if found is None else 'not as long as it was'}",
                 remedy="restore it from a backup, or read the account again: mogul sync --full",
             )
         return path
@@ -408,6 +415,11 @@ class RawLanding:
         self.put = writer.put
         self.facts: dict[str, Any] = {}
         self.read_at: datetime | None = None
+
+
+def _paths(pointer: Pointer | None) -> set[str]:
+    """The files, relative to the store, that a pointer names."""
+    return {file["path"] for entry in pointer.datasets.values() for file in entry.files} if pointer else set()
 
 
 def _uncovered(before: Sequence[RawRead], landed: RawRead) -> list[RawRead]:
