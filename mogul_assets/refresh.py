@@ -7,10 +7,10 @@ steps are what the assets run; they know nothing of Dagster, so that tests and b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,9 @@ from mogul_assets.store.window import Month, Window
 
 Progress = Callable[[int, int | None], None]
 
+PROVISIONAL = timedelta(days=2)
+"""How long after its date ChartMogul corrects a movement as a matter of course, with the rates of its day."""
+
 
 @dataclass(frozen=True)
 class Refreshed:
@@ -64,16 +67,20 @@ class Refreshed:
 def coverage(store: Store, read: str, *, since: Month, now: datetime) -> Month:
     """The first month that a refresh has to read of a windowed read; it reads every later one too.
 
-    The earliest of last month, the first month never read, and the month of the last reading.
+    The earliest of last month, the first month never read, the month of the last reading, and where a reading
+    began that was landed but never settled: what was wrong with it is then read again.
     """
     this = Month.of(now)
-    reads = [landed for landed in store.raw_reads(read) if landed.window is not None]
-    opened = [landed for landed in reads if landed.end is None]
+    (dataset,) = typed_datasets(read)
+    pointer = store.pointer(group_of(dataset))
+    landed = [(r, r.window) for r in store.raw_reads(read) if r.window is not None]
+    settled = [(r, window) for r, window in landed if pointer is not None and r.generation in pointer.typed_from]
+    opened = [r.read_at for r, _ in settled if r.end is None]
     if not opened:
         return since
-    unread = (m for m in since.until(this) if not any(r.window and r.window.holds(m.start) for r in reads))
-    last = max(opened, key=lambda landed: landed.read_at)
-    return max(since, min(this.plus(-1), Month.of(last.read_at), next(unread, this)))
+    unread = (m for m in since.until(this) if not any(window.holds(m.start) for _, window in settled))
+    failed = (Month.of(window.start) for r, window in landed if (r, window) not in settled)
+    return max(since, min(this.plus(-1), Month.of(max(opened)), next(unread, this), *failed))
 
 
 # -- reads ----------------------------------------------------------------------------------------------------
@@ -87,8 +94,12 @@ def land(
     generation: str,
     window: Window | None = None,
     progress: Progress | None = None,
+    now: datetime | None = None,
 ) -> RawRead:
-    """Read one list of the account and land it, raw. ``window`` is for windowed reads, and only for them."""
+    """Read one list of the account and land it, raw. ``window`` is for windowed reads, and only for them.
+
+    ``now`` is when the reading begins; by the clock, unless given.
+    """
 
     def pages(sink: PageSink) -> ReadSummary:
         return account.read(read, sink, window=window, progress=progress)
@@ -97,7 +108,7 @@ def land(
     if read == "account":
         info = account.info()
         facts = {"name": info.name, "currency": info.currency, "time_zone": info.time_zone}
-    return _landed(store, read, pages, generation=generation, window=window, **facts)
+    return _landed(store, read, pages, generation=generation, window=window, now=now, **facts)
 
 
 def known_account(store: Store) -> AccountInfo:
@@ -121,13 +132,14 @@ def land_rates(
     generation: str,
     window: Window,
     today: date,
+    now: datetime | None = None,
 ) -> RawRead:
-    """Read the exchange rates of the account's currency, ``base``, and land them."""
+    """Read the exchange rates of the account's currency, ``base``, up to ``today``, and land them."""
 
     def pages(sink: PageSink) -> ReadSummary:
         return provider.read(base, None, window, sink, today)
 
-    return _landed(store, "exchange_rates", pages, generation=generation, window=window, base=base)
+    return _landed(store, "exchange_rates", pages, generation=generation, window=window, now=now, base=base)
 
 
 def _landed(
@@ -137,10 +149,11 @@ def _landed(
     *,
     generation: str,
     window: Window | None,
+    now: datetime | None,
     **facts: str,
 ) -> RawRead:
     with store.landing(read, generation, window) as landing:
-        landing.read_at = datetime.now(UTC)
+        landing.read_at = now or datetime.now(UTC)
         summary = pages(landing)
         landing.facts = {
             "rows": summary.rows,
@@ -175,7 +188,7 @@ def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: f
     """
     landed = store.raw_reads(read)[-1]
     with _work(store, generation, read) as (connection, scratch):
-        typed = _typed(store, read, [landed], scratch, generation)
+        typed = _typed(store, read, [landed], scratch)
         written: dict[Dataset, Sequence[DataFile]] = {}
         facts = typed.facts()
         for dataset in typed_datasets(read):
@@ -222,8 +235,9 @@ def settle_movements(
     """Type what was landed of the activities, compute what spans the whole history, and move ``mrr_movements``.
 
     The months are then compared with ChartMogul's own figures. A month that differs and was not read in this
-    refresh was restated: it is read again, once.
+    refresh was restated, and so were the other months of the customers it concerns: they are read again, once.
     """
+    before = store.table(MRR_MOVEMENTS.name)
 
     def run() -> Refreshed:
         return _settle_windowed(
@@ -236,27 +250,54 @@ def settle_movements(
         )
 
     settled = run()
-    differences = reconcile(store, account, info, now=now)
+    changed = settled.changed
     read_now = [r.window for r in store.raw_reads("activities") if r.generation == generation and r.window]
-    restated = [
-        month
-        for month in restated_partitions(differences)
-        if account.since <= month and not any(window.holds(month.start) for window in read_now)
-    ]
-    if not restated:
-        return Refreshed(settled.tables, settled.facts, settled.findings, settled.changed, differences)
-    # One reading of the span from the first to the last: restated months lie close together.
-    window = Window.months(min(restated), max(restated), since=account.since)
-    land(store, account, "activities", generation=new_generation(), window=window)
-    again = run()
-    facts = {**again.facts, "restated months": ", ".join(map(str, sorted(restated)))}
-    return Refreshed(
-        again.tables,
-        facts,
-        again.findings,
-        settled.changed | again.changed,
-        reconcile(store, account, info, now=now),
-    )
+    restated: set[Month] = set()
+    while True:
+        differences = reconcile(store, account, info, now=now)
+        suspect = {*restated_partitions(differences), *_recomputed(store, before)}
+        unread = {
+            month
+            for month in suspect
+            if account.since <= month and not any(window.holds(month.start) for window in read_now)
+        }
+        if not unread:
+            break
+        # One reading of the span from the first to the last: restated months lie close together.
+        window = Window.months(min(unread), max(unread), since=account.since)
+        land(store, account, "activities", generation=new_generation(), window=window, now=now)
+        settled = run()
+        changed |= settled.changed
+        restated |= unread
+        read_now.append(window)
+    facts = {**settled.facts, **({"restated months": ", ".join(map(str, sorted(restated)))} if restated else {})}
+    return Refreshed(settled.tables, facts, settled.findings, changed, differences)
+
+
+def _recomputed(store: Store, before: Table | None) -> list[Month]:
+    """The months of customers whose past came differently than it stood ``before``.
+
+    A sum by month does not see a merged customer's level of MRR or a re-issued id. Movements of the last
+    days before a reading are left out: ChartMogul corrects them as a matter of course.
+    """
+    table = store.table(MRR_MOVEMENTS.name)
+    if before is None or table is None:
+        return []
+    stood, stands = ({file.sha256: file.path for file in each.files} for each in (before, table))
+    columns = ", ".join(quoted(column.name) for column in MRR_MOVEMENTS.columns if column.source is not None)
+    past = f"date < {settle.literal((before.read_at - PROVISIONAL).isoformat())}"
+    old, new = (f"(SELECT {columns} FROM {name} WHERE {past})" for name in ("old", "new"))
+    customer = "coalesce(customer_uuid, customer_external_id)"
+    with _work(store, table.generation, "recomputed") as (connection, _):
+        for name, here, there in (("old", stood, stands), ("new", stands, stood)):
+            _rows(connection, name, [here[sha256] for sha256 in here.keys() - there.keys()], table.schema)
+        _rows(connection, "movements", table.paths, table.schema)
+        months = connection.execute(f"""
+            SELECT DISTINCT strftime(date, '%Y-%m') FROM movements WHERE {customer} IN (
+                SELECT {customer} FROM ({old} EXCEPT {new} UNION ({new} EXCEPT {old}))
+            )
+        """).fetchall()
+    return [Month.parse(month) for (month,) in months]
 
 
 def reconcile(store: Store, account: Account, info: AccountInfo, *, now: datetime) -> list[Difference]:
@@ -266,7 +307,7 @@ def reconcile(store: Store, account: Account, info: AccountInfo, *, now: datetim
         return []
     first = min(file.month for file in table.files if file.month is not None)
     with _work(store, table.generation, "reconciliation") as (connection, _):
-        _view(connection, "mrr_movements", f"(SELECT * FROM {parquet(table.paths)})")
+        _rows(connection, "mrr_movements", table.paths, table.schema)
         sums = monthly_sums(connection, "mrr_movements", info.time_zone, now)
     return compare(sums, account.monthly_mrr(first, Month.of(now)))
 
@@ -324,10 +365,12 @@ def settle_customers(store: Store, info: AccountInfo, *, generation: str) -> Ref
 
 @contextmanager
 def _work(store: Store, generation: str, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
-    scratch = store.scratch(generation) / name
-    with durable.writing_to(store.root), settle.database(scratch) as connection:
-        yield connection, scratch
-    store.clear_scratch(generation)
+    scratch = store.scratch(generation, name)
+    try:
+        with durable.writing_to(store.root), settle.database(scratch) as connection:
+            yield connection, scratch
+    finally:
+        store.clear_scratch(generation, name)
 
 
 @dataclass
@@ -347,7 +390,7 @@ class _Typed:
         }
 
 
-def _typed(store: Store, read: str, reads: Iterable[RawRead], scratch: Path, generation: str) -> _Typed:
+def _typed(store: Store, read: str, reads: Sequence[RawRead], scratch: Path) -> _Typed:
     """Type raw reads into one Parquet part a dataset; later reads come later in the sequence."""
     datasets = typed_datasets(read)
     parts = {dataset.name: scratch / f"{dataset.name}.parquet" for dataset in datasets}
@@ -369,7 +412,7 @@ def _typed(store: Store, read: str, reads: Iterable[RawRead], scratch: Path, gen
         for writer in writers.values():
             writer.close()
     if typist.report.rejected:
-        store.quarantine(read, generation, typist.report.rejected)
+        store.quarantine(read, reads[-1].generation, typist.report.rejected)
     return _Typed(parts, typist.report)
 
 
@@ -396,7 +439,7 @@ def _settle_windowed(
     table = store.table(dataset.name) if before is not None else None
     window = quoted(dataset.window or "")
     with _work(store, generation, dataset.name) as (connection, scratch):
-        typed = _typed(store, dataset.read, fresh, scratch, generation)
+        typed = _typed(store, dataset.read, fresh, scratch)
         spans = [read.window for read in fresh if read.window is not None]
         # Of two readings of one month the later holds, whatever the earlier had.
         valid = " OR ".join(
@@ -495,10 +538,15 @@ _INVOICE_CUSTOMERS = """
 def _register(connection: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """A stored dataset as a view of its name; one that was never read is empty."""
     table = store.table(name)
-    if table is not None and table.files:
-        _view(connection, name, f"(SELECT * FROM {parquet(table.paths)})")
+    schema = CUSTOMER_RECORDS.schema if name == CUSTOMER_RECORDS.name else DATASETS[name].schema
+    _rows(connection, name, table.paths if table is not None else [], schema)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], schema: pa.Schema) -> None:
+    """The rows of some files as a view; of none: an empty one."""
+    if paths:
+        _view(connection, name, parquet(paths))
     else:
-        schema = CUSTOMER_RECORDS.schema if name == CUSTOMER_RECORDS.name else DATASETS[name].schema
         connection.register(name, schema.empty_table())
 
 
@@ -531,10 +579,7 @@ def _checked(
     for dataset, files in written.items():
         name = f"new_{dataset.name}"
         relations[CUSTOMERS.name if dataset is CUSTOMER_RECORDS else dataset.name] = name
-        if files:
-            _view(connection, name, f"(SELECT * FROM {parquet([file.path for file in files])})")
-        else:
-            connection.register(name, dataset.schema.empty_table())
+        _rows(connection, name, [file.path for file in files], dataset.schema)
     found = {
         dataset.name: findings(connection, dataset, {**relations, dataset.name: f"new_{dataset.name}"})
         for dataset in written
