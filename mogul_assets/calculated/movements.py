@@ -118,8 +118,7 @@ def movements(connection: duckdb.DuckDBPyConnection, *, activities: str, line_it
             SELECT {_within_source("data_source_uuid", "subscription_external_id")} AS subscription,
                 service_period_start, service_period_end, quantity
             FROM {quoted(line_items)}
-            WHERE type = 'subscription' AND {COUNTS} AND subscription_external_id IS NOT NULL
-                AND quantity IS NOT NULL AND service_period_start < service_period_end
+            WHERE type = 'subscription' AND {COUNTS} AND service_period_start < service_period_end
         ), step AS (
             SELECT subscription, service_period_start AS moment, quantity, 1 AS periods FROM period
             UNION ALL

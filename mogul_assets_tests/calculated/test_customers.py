@@ -59,6 +59,15 @@ def plan(name, **more):
     } | more
 
 
+def movement(day, plan_external_id):
+    return {
+        "date": moment(day),
+        "plan_external_id": plan_external_id,
+        "customer_uuid": "cus_1",
+        "billing_connector_uuid": "ds_1",
+    }
+
+
 def rate(currency, units, day=DAY, base="EUR"):
     return {"date": date.fromisoformat(day), "base_currency": base, "currency": currency, "rate": units}
 
@@ -231,10 +240,9 @@ class TestPlans:
                 item(plan_uuid="pl_Gold", service_period_start=moment("2020-01-01")),
             ],
             movements=[
-                {"date": moment("2021-01-01"), "plan_external_id": "tin"}
-                | {"customer_uuid": "cus_1", "billing_connector_uuid": "ds_1"},
-                {"date": moment("2019-01-01"), "plan_external_id": "silver"}
-                | {"customer_uuid": "cus_1", "billing_connector_uuid": "ds_1"},
+                movement("2021-01-01", "tin"),
+                movement("2019-01-01", "silver"),
+                movement("2025-01-01", "silver"),
             ],
         ) == ("Silver|Gold|Tin", "silver|gold|tin", "year|month|3 months")
 
