@@ -90,7 +90,7 @@ def _told(error: Exception) -> tuple[str, int]:
     match error:
         case click.UsageError():
             asked = error.ctx.command_path if error.ctx else "mogul"
-            return f"{error.format_message()} → {asked} --help", WRONG
+            return f"{error.format_message().rstrip('.')} → {asked} --help", WRONG
         case click.Abort():
             return "interrupted", INTERRUPTED
         case click.ClickException():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import click
 from rich.filesize import decimal
 
-from mogul_assets.cli import Command, OK, shown
+from mogul_assets.cli import OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.sync import synced, told
 from mogul_assets.errors import ConfigurationError

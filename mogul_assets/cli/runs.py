@@ -14,9 +14,11 @@ from typing import Any, TextIO
 import click
 import dagster as dg
 from dagster import DagsterEventType
+from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from mogul_assets.cli.history import unhurried
 from mogul_assets.cli.project import Project
 from mogul_assets.errors import StoreUnwritable
 
@@ -53,7 +55,7 @@ def instance(project: Project) -> Iterator[dg.DagsterInstance]:
         raise StoreUnwritable(
             f"cannot keep Dagster's state in {home}: {reason}", remedy="name another folder: export DAGSTER_HOME=…"
         ) from error
-    with opened:
+    with unhurried(), opened:
         _close_abandoned(opened)
         yield opened
 
@@ -80,6 +82,8 @@ def run(
             raise_on_error=False,
         )
     events = done.all_events
+    if any(map(_interrupted, events)):
+        raise click.Abort
     return Ran(
         job,
         run_id,
@@ -88,6 +92,13 @@ def run(
         tuple(dict.fromkeys(problem for event in events if (problem := _problem(event)) is not None)),
         tuple(warning for event in events if (warning := _warning(event)) is not None),
     )
+
+
+def _interrupted(event: dg.DagsterEvent) -> bool:
+    """Dagster takes Ctrl-C for a failure of the step that it met."""
+    failed = event.event_type is DagsterEventType.PIPELINE_FAILURE
+    error = event.job_failure_data.error if failed else None
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
 
 
 def _problem(event: dg.DagsterEvent) -> str | None:
