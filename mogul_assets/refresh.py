@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -25,7 +26,14 @@ from mogul_assets.account.reader import Account, AccountInfo
 from mogul_assets.calculated.checks import Finding, findings
 from mogul_assets.calculated.customers import customers, sources_without_invoices
 from mogul_assets.calculated.movements import movements
-from mogul_assets.calculated.reconciliation import Difference, compare, monthly_sums, restated_partitions
+from mogul_assets.calculated.reconciliation import (
+    Difference,
+    Level,
+    compare,
+    levels,
+    monthly_sums,
+    restated_partitions,
+)
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import (
     CUSTOM_ATTRIBUTES,
@@ -42,7 +50,7 @@ from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
 from mogul_assets.store.store import RawRead, Store, group_of
 from mogul_assets.store.table import DataFile, Table, new_generation
 from mogul_assets.store.typing import Report, Typist
-from mogul_assets.store.window import Month, Window
+from mogul_assets.store.window import BEGINNING, Month, Window
 
 Progress = Callable[[int, int | None], None]
 
@@ -218,7 +226,7 @@ def settle_rates(store: Store, *, generation: str, quarantine_limit: float) -> R
     Months that were not read stay as they were, but rates of another base currency go.
     """
     base = store.raw_reads("exchange_rates")[-1].facts.get("base", "")
-    return _settle_windowed(
+    candidate = _candidate(
         store,
         DATASETS["currency_rates"],
         generation=generation,
@@ -227,6 +235,7 @@ def settle_rates(store: Store, *, generation: str, quarantine_limit: float) -> R
             f"(SELECT * FROM {quoted(relation)} WHERE base_currency = {settle.literal(str(base))})"
         ),
     )
+    return _published(store, candidate)
 
 
 def settle_movements(
@@ -234,31 +243,23 @@ def settle_movements(
 ) -> Refreshed:
     """Type what was landed of the activities, compute what spans the whole history, and move ``mrr_movements``.
 
-    The months are then compared with ChartMogul's own figures. A month that differs and was not read in this
-    refresh was restated, and so were the other months of the customers it concerns: they are read again, once.
+    Before it moves, the months are compared with ChartMogul's own figures. A month that differs and was not read
+    in this refresh was restated, and so may be the other months of its customers: they are read again first.
     """
-    before = store.table(MRR_MOVEMENTS.name)
-
-    def run() -> Refreshed:
-        return _settle_windowed(
+    read_now = [r.window for r in store.raw_reads("activities") if r.generation == generation and r.window]
+    restated: set[Month] = set()
+    while True:
+        candidate = _candidate(
             store,
             MRR_MOVEMENTS,
             generation=generation,
             quarantine_limit=quarantine_limit,
             derive=_derived_movements(store),
-            facts={"account": {"currency": info.currency, "time zone": info.time_zone}},
         )
-
-    settled = run()
-    changed = settled.changed
-    read_now = [r.window for r in store.raw_reads("activities") if r.generation == generation and r.window]
-    restated: set[Month] = set()
-    while True:
-        differences = reconcile(store, account, info, now=now)
-        suspect = {*restated_partitions(differences), *_recomputed(store, before)}
+        differences = _reconciled(store, candidate.table, account, info, now)
         unread = {
             month
-            for month in suspect
+            for month in {*restated_partitions(differences), *_recomputed(store, candidate.table)}
             if account.since <= month and not any(window.holds(month.start) for window in read_now)
         }
         if not unread:
@@ -266,22 +267,22 @@ def settle_movements(
         # One reading of the span from the first to the last: restated months lie close together.
         window = Window.months(min(unread), max(unread), since=account.since)
         land(store, account, "activities", generation=new_generation(), window=window, now=now)
-        settled = run()
-        changed |= settled.changed
         restated |= unread
         read_now.append(window)
-    facts = {**settled.facts, **({"restated months": ", ".join(map(str, sorted(restated)))} if restated else {})}
-    return Refreshed(settled.tables, facts, settled.findings, changed, differences)
+    candidate.facts["account"] = {"currency": info.currency, "time zone": info.time_zone}
+    if restated:
+        candidate.facts["restated months"] = ", ".join(map(str, sorted(restated)))
+    return replace(_published(store, candidate), differences=differences)
 
 
-def _recomputed(store: Store, before: Table | None) -> list[Month]:
-    """The months of customers whose past came differently than it stood ``before``.
+def _recomputed(store: Store, table: Table) -> list[Month]:
+    """The months of customers whose past is another in ``table`` than where the pointer stands.
 
     A sum by month does not see a merged customer's level of MRR or a re-issued id. Movements of the last
     days before a reading are left out: ChartMogul corrects them as a matter of course.
     """
-    table = store.table(MRR_MOVEMENTS.name)
-    if before is None or table is None:
+    before = store.table(MRR_MOVEMENTS.name)
+    if before is None:
         return []
     stood, stands = ({file.sha256: file.path for file in each.files} for each in (before, table))
     columns = ", ".join(quoted(column.name) for column in MRR_MOVEMENTS.columns if column.source is not None)
@@ -300,10 +301,9 @@ def _recomputed(store: Store, before: Table | None) -> list[Month]:
     return [Month.parse(month) for (month,) in months]
 
 
-def reconcile(store: Store, account: Account, info: AccountInfo, *, now: datetime) -> list[Difference]:
-    """Compare the movements in the store with ``/metrics/mrr``, month by month, over the whole history."""
-    table = store.table(MRR_MOVEMENTS.name)
-    if table is None or not table.files:
+def _reconciled(store: Store, table: Table, account: Account, info: AccountInfo, now: datetime) -> list[Difference]:
+    """Compare movements with ``/metrics/mrr``, month by month, over the whole history."""
+    if not table.files:
         return []
     first = min(file.month for file in table.files if file.month is not None)
     with _work(store, table.generation, "reconciliation") as (connection, _):
@@ -312,8 +312,12 @@ def reconcile(store: Store, account: Account, info: AccountInfo, *, now: datetim
     return compare(sums, account.monthly_mrr(first, Month.of(now)))
 
 
-def settle_customers(store: Store, info: AccountInfo, *, generation: str) -> Refreshed:
-    """Compute the calculated customers from everything else, and move ``customers``."""
+def settle_customers(store: Store, account: Account, info: AccountInfo, *, generation: str, now: datetime) -> Refreshed:
+    """Compute the calculated customers from everything else, and move ``customers``.
+
+    MRR and the number of paying customers are compared with ChartMogul's own of today.
+    """
+    mrr, count = account.today(now.astimezone(ZoneInfo(info.time_zone)).date())
     needed = (
         CUSTOMER_RECORDS.name,
         "invoice_line_items",
@@ -349,6 +353,9 @@ def settle_customers(store: Store, info: AccountInfo, *, generation: str) -> Ref
             facts["sources without readable invoices"] = ", ".join(sorted(missing))
         found = _checked(connection, store, {CUSTOMERS: files}, None, 0)
         found[CUSTOMERS.name] += result.warnings
+        for level in levels(connection, "calculated", mrr=mrr, customer_count=count):
+            facts[f"{level.name}, here"], facts[f"{level.name}, ChartMogul's"] = level.ours, level.reported
+            found[CUSTOMERS.name].append(_level(level))
         store.publish(
             {CUSTOMERS: files},
             generation=generation,
@@ -423,15 +430,26 @@ def _shifted(table: pa.Table, shift: int) -> pa.Table:
     return table.set_column(place, table.schema.field(place), pa.compute.add(table.column(place), shift))
 
 
-def _settle_windowed(
+@dataclass(frozen=True)
+class _Candidate:
+    """A windowed dataset's new files, written and checked, before its pointer moves."""
+
+    dataset: Dataset
+    table: Table
+    typed_from: Sequence[str]
+    open_from: Month | None
+    findings: Mapping[str, Sequence[Finding]]
+    facts: dict[str, Any]
+
+
+def _candidate(
     store: Store,
     dataset: Dataset,
     *,
     generation: str,
     quarantine_limit: float,
     derive: Callable[[duckdb.DuckDBPyConnection, str], str],
-    facts: Mapping[str, Any] | None = None,
-) -> Refreshed:
+) -> _Candidate:
     """Take the windows read since last time from the raw reads, all other months from what stands; then derive."""
     before = store.pointer(group_of(dataset))
     standing = store.raw_reads(dataset.read)
@@ -448,8 +466,8 @@ def _settle_windowed(
         )
         part = parquet([typed.parts[dataset.name]])
         rows = settle.unique(connection, f"(SELECT * FROM {part} WHERE {valid or 'false'})", dataset)
-        all_facts = {**typed.facts(), **(facts or {})}
-        _note_copies(all_facts, dataset, rows)
+        facts = typed.facts()
+        _note_copies(facts, dataset, rows)
         _view(connection, "fresh", rows.sql)
         names = [field.name for field in typed_schema(dataset) if field.name != SEQUENCE]
         columns = ", ".join(map(quoted, names))
@@ -465,21 +483,43 @@ def _settle_windowed(
         with durable.writing_to(store.root):
             files = settle.write(connection, relation, dataset, store.folder(dataset, generation), generation)
         found = _checked(connection, store, {dataset: files}, typed, quarantine_limit)
-        opened = [r for r in standing if r.end is None]
-        store.publish(
-            {dataset: files},
-            generation=generation,
-            read_at=max(r.read_at for r in standing),
-            typed_from=[r.generation for r in standing],
-            open_from=Month.of(max(r.read_at for r in opened)) if opened else None,
-            checks=_plain(found),
-            facts=all_facts,
-        )
-    tables = _tables(store, {dataset: files})
-    was = {f.month: f.sha256 for f in table.files} if table is not None else {}
-    now = {f.month: f.sha256 for f in tables[dataset.name].files}
+    opened = [r.read_at for r in standing if r.end is None]
+    return _Candidate(
+        dataset,
+        Table(
+            dataset.name,
+            generation,
+            dataset.schema,
+            dataset.key,
+            files,
+            max(r.read_at for r in standing),
+            Window(BEGINNING, None),
+            dataset.window,
+        ),
+        [r.generation for r in standing],
+        Month.of(max(opened)) if opened else None,
+        found,
+        facts,
+    )
+
+
+def _published(store: Store, candidate: _Candidate) -> Refreshed:
+    dataset, table = candidate.dataset, candidate.table
+    before = store.table(dataset.name)
+    store.publish(
+        {dataset: table.files},
+        generation=table.generation,
+        read_at=table.read_at,
+        typed_from=candidate.typed_from,
+        open_from=candidate.open_from,
+        checks=_plain(candidate.findings),
+        facts=candidate.facts,
+    )
+    tables = _tables(store, [dataset])
+    was = {file.month: file.sha256 for file in before.files} if before is not None else {}
+    now = {file.month: file.sha256 for file in tables[dataset.name].files}
     changed = frozenset(month for month in was.keys() | now.keys() if month and was.get(month) != now.get(month))
-    return Refreshed(tables, all_facts, found, changed)
+    return Refreshed(tables, candidate.facts, candidate.findings, changed)
 
 
 def _within(column: str, span: Window) -> str:
@@ -617,6 +657,17 @@ def _quarantine(rejected: int, rows: int, limit: float) -> Finding:
         total=total,
         samples=(),
         description=f"No more than {limit:.1%} of the rows are unreadable.",
+    )
+
+
+def _level(level: Level) -> Finding:
+    return Finding(
+        name=f"{level.name}_level",
+        blocking=False,
+        count=0 if level.passed else 1,
+        total=1,
+        samples=(),
+        description=f"{level.ours:,} here, {level.reported:,} in ChartMogul ({level.difference:.2%} apart)",
     )
 
 

@@ -57,9 +57,18 @@ class _Metrics(msgspec.Struct):
     entries: list[_Metric]
 
 
+class _Count(msgspec.Struct):
+    customers: int = 0
+
+
+class _Counts(msgspec.Struct):
+    entries: list[_Count]
+
+
 _ACCOUNT = msgspec.json.Decoder(AccountInfo).decode
 _SOURCES = msgspec.json.Decoder(_Sources).decode
 _METRICS = msgspec.json.Decoder(_Metrics).decode
+_COUNTS = msgspec.json.Decoder(_Counts).decode
 _SINGLE: Mapping[str, Callable[[bytes], AccountInfo | _Sources]] = {"account": _ACCOUNT, "data_sources": _SOURCES}
 
 
@@ -149,6 +158,13 @@ class Account:
             )
             for entry in entries
         ]
+
+    def today(self, today: date) -> tuple[int, int]:
+        """MRR in cents and number of paying customers, as ``/metrics`` has them today; two requests."""
+        params = {"start-date": f"{today:%Y-%m-%d}", "end-date": f"{today:%Y-%m-%d}", "interval": "day"}
+        mrr = self.client.run(self.client.fetch("/metrics/mrr", params, _METRICS)).value.entries
+        count = self.client.run(self.client.fetch("/metrics/customer-count", params, _COUNTS)).value.entries
+        return (mrr[-1].mrr if mrr else 0, count[-1].customers if count else 0)
 
     def _from_since(self, window: Window) -> Window:
         return Window(BEGINNING, window.end) if window.start <= self.since.start else window

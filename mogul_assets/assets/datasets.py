@@ -14,7 +14,7 @@ from mogul_assets import refresh
 from mogul_assets.account.reader import Account, AccountInfo
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
 from mogul_assets.assets.reads import GROUP as ACCOUNT
-from mogul_assets.calculated.checks import Finding, declared
+from mogul_assets.calculated.checks import Finding, check_names
 from mogul_assets.catalog.columns import Column, Dataset, Kind
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, MRR_MOVEMENTS
 from mogul_assets.catalog.reads import READS
@@ -123,15 +123,17 @@ def _customers() -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="settle_calculated_customers",
         specs=[_spec(CUSTOMERS, deps)],
-        check_specs=_check_specs(CUSTOMERS),
+        check_specs=[*_check_specs(CUSTOMERS), *_level_specs()],
         pool="store",
     )
-    def settled(context: dg.AssetExecutionContext, store: StoreResource) -> Iterator[Any]:
+    def settled(context: dg.AssetExecutionContext, account: AccountResource, store: StoreResource) -> Iterator[Any]:
         opened = store.open()
 
         def step() -> refresh.Refreshed:
             info: AccountInfo = refresh.known_account(opened)
-            return refresh.settle_customers(opened, info, generation=generation_of(context))
+            return refresh.settle_customers(
+                opened, account.open(), info, generation=generation_of(context), now=datetime.now(UTC)
+            )
 
         result = yield from _settled(context, opened, step)
         yield dg.MaterializeResult(
@@ -222,7 +224,7 @@ def _referenced(datasets: Sequence[Dataset]) -> set[dg.AssetKey]:
 
 
 def _check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
-    checks = [*declared(dataset), *(() if dataset is CUSTOMERS else (QUARANTINE,))]
+    checks = [*check_names(dataset), *(() if dataset is CUSTOMERS else (QUARANTINE,))]
     return [dg.AssetCheckSpec(name, asset=key(dataset), description=description) for name, description in checks]
 
 
@@ -230,7 +232,7 @@ def _results(found: Mapping[str, Sequence[Finding]]) -> Iterator[dg.AssetCheckRe
     for name, each in found.items():
         if name not in DATASETS:
             continue
-        names = {spec.name for spec in _check_specs(DATASETS[name])}
+        names = {spec.name for spec in (*_check_specs(DATASETS[name]), *_level_specs())}
         for finding in each:
             if finding.name in names:
                 yield dg.AssetCheckResult(
@@ -238,12 +240,25 @@ def _results(found: Mapping[str, Sequence[Finding]]) -> Iterator[dg.AssetCheckRe
                     check_name=finding.name,
                     passed=finding.passed,
                     severity=dg.AssetCheckSeverity.ERROR if finding.blocking else dg.AssetCheckSeverity.WARN,
-                    description=f"{finding.count:,} of {finding.total:,} rows",
+                    description=finding.description
+                    if finding.name.endswith("_level")
+                    else f"{finding.count:,} of {finding.total:,} rows",
                     metadata={
                         "rows": finding.count,
                         **({"for instance": ", ".join(finding.samples)} if finding.samples else {}),
                     },
                 )
+
+
+def _level_specs() -> list[dg.AssetCheckSpec]:
+    return [
+        dg.AssetCheckSpec(
+            f"{level}_level",
+            asset=key(CUSTOMERS),
+            description=f"{said} is within 0.5 % of ChartMogul's own of today.",
+        )
+        for level, said in (("mrr", "MRR"), ("customers", "The number of paying customers"))
+    ]
 
 
 def _reconciliation_spec() -> tuple[dg.AssetCheckSpec, ...]:

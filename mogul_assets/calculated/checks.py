@@ -135,9 +135,3 @@ def _checks(dataset: Dataset, relations: Mapping[str, str]) -> Iterator[_Check]:
                 )) > 1
             """,
         )
-
-
-def declared(dataset: Dataset) -> list[tuple[str, str]]:
-    """(name, description) of every check that ``findings`` can make of the dataset."""
-    relations = {dataset.name: dataset.name, **{reference.dataset: "" for reference in dataset.references}}
-    return [(check.name, check.description) for check in _checks(dataset, relations)]

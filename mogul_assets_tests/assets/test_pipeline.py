@@ -109,7 +109,7 @@ def test_a_delivery_before_the_first_refresh_says_so(project):
 
 def test_an_account_that_does_not_answer_ends_the_refresh_with_one_line(tmp_path, instance):
     result = Project(tmp_path, instance, None).refresh()
-    assert "the sandbox account does not run" in failures_of(result)["account__account"]
+    assert "the sandbox account does not run" in failures_of(result)["read_lists"]
 
 
 def test_one_broken_destination_harms_no_other(tmp_path, instance, serving):
@@ -170,7 +170,7 @@ def test_anything_else_than_a_table_or_a_frame_is_refused_by_name(tmp_path, inst
 def test_what_another_run_read_since_the_tick_is_not_read_again(delivered):
     project = delivered.project
     before = len(project.serving.requests)
-    asked = project.store.raw_reads("account")[-1].read_at.isoformat()
+    asked = min(project.store.raw_reads(read)[-1].read_at for read in READS).isoformat()
     result = project.refresh(**{"mogul/not_older_than": asked})
     assert result.success
     lists = [r.path for r in project.serving.requests[before:] if "metrics" not in r.path]

@@ -91,7 +91,9 @@ def refreshed(
             quarantine_limit=quarantine_limit,
             now=settled_at or now,
         )
-        steps["customers"] = refresh.settle_customers(store, info, generation=generation)
+        steps["customers"] = refresh.settle_customers(
+            store, account, info, generation=generation, now=settled_at or now
+        )
     return steps
 
 
