@@ -25,15 +25,20 @@ lint: $(VENV)/installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# --no-deps: the lock names everything, and pip takes an extra of a locked package for an unlocked one.
+LOCKED := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --require-hashes -r
+
 $(VENV)/installed: requirements.lock pyproject.toml
+	@echo "Setting up $(VENV), once: about a minute"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	touch $@
+	$(LOCKED) requirements.lock
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
 
 $(VENV)/installed-test: requirements-test.lock $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-test.lock
-	touch $@
+	@echo "Adding what the tests need"
+	$(LOCKED) requirements-test.lock
+	@touch $@
 
 lock: ## after a change of dependencies; wants uv
 	uv lock --quiet
