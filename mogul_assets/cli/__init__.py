@@ -77,7 +77,7 @@ class _Commands(click.Group):
         """Run a command and end the process: what went wrong is one line on stderr, and the exit code."""
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends like Ctrl-C: what was started is ended too
         try:
-            code = super().main(*args, **{**extra, "standalone_mode": False}) or OK
+            code = super().main(*args, **{**extra, "prog_name": "mogul", "standalone_mode": False}) or OK
         except Exception as error:  # noqa: BLE001 - the last one to be asked
             if os.environ.get("MOGUL_DEBUG"):
                 traceback.print_exc()

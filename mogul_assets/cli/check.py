@@ -55,9 +55,7 @@ def _key(project: Project) -> Iterator[Finding]:
     settings = project.settings.account
     subject = f"account {CONFIGURATION}"
     try:
-        for secret in (settings.api_key, settings.rates.app_id):
-            if secret is not None:
-                secret.reveal()
+        project.reveal()
     except ConfigurationError as error:
         yield Finding(Level.PROBLEM, subject, error.message, error.remedy)
     else:

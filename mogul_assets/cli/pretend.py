@@ -21,7 +21,12 @@ STATE = "sandbox-state.json"
 
 @contextmanager
 def account(project: Project) -> Iterator[None]:
-    """Where the account is the sandbox and none runs, one runs for the time of the block."""
+    """Where the account is the sandbox and none runs, one runs for the time of the block.
+
+    Raises:
+        ConfigurationError: a variable that the account needs is not set.
+    """
+    project.reveal()
     settings = project.settings.account.sandbox
     if settings is None or running(project) is not None:
         yield

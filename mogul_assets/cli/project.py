@@ -65,6 +65,13 @@ class Project:
 
         return build_definitions(self.settings)
 
+    def reveal(self) -> None:
+        """Raises ``ConfigurationError`` where a variable with a secret of the account is not set."""
+        account = self.settings.account
+        for secret in (account.api_key, account.rates.app_id):
+            if secret is not None:
+                secret.reveal()
+
     def destination(self, name: str) -> Destination:
         from mogul_assets.destinations.configured import configured  # noqa: PLC0415 - brings Dagster
 

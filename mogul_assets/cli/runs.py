@@ -89,7 +89,7 @@ def run(
         run_id,
         done.success,
         round(time.monotonic() - began, 2),
-        tuple(dict.fromkeys(problem for event in events if (problem := _problem(event)) is not None)),
+        _problems(events),
         tuple(warning for event in events if (warning := _warning(event)) is not None),
     )
 
@@ -101,13 +101,15 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
     return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
 
 
-def _problem(event: dg.DagsterEvent) -> str | None:
-    """Why a step failed, in one line: our own words; of others' errors, whose text may quote data, the kind."""
-    if event.event_type is DagsterEventType.PIPELINE_FAILURE:
-        error = event.job_failure_data.error
-        return f"{error.cls_name}, before any step" if error is not None else None
-    if event.event_type is not DagsterEventType.STEP_FAILURE:
-        return None
+def _problems(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
+    """Why each step failed that did, or the run where it came to none."""
+    steps = [_problem(event) for event in events if event.event_type is DagsterEventType.STEP_FAILURE]
+    failed = [event for event in events if event.event_type is DagsterEventType.PIPELINE_FAILURE]
+    return tuple(dict.fromkeys(steps or [f"{event.job_name}: {event.message}" for event in failed]))
+
+
+def _problem(event: dg.DagsterEvent) -> str:
+    """In one line: our own words; of others' errors, whose text may quote data, the kind."""
     failure = event.step_failure_data
     step = (event.step_key or "").replace("__", "/")
     if failure.user_failure_data is not None:

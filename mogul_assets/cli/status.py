@@ -72,6 +72,6 @@ def _states(project: Project, destination: str) -> list[Status]:
     problem = configuration_problem(project.destination(destination))
     return [
         Status(destination, dataset, mark.delivered_at, mark.rows, mark.bytes, mark.generation, problem or mark.error)
-        for dataset in project.settings.entry(destination).datasets
+        for dataset in project.settings.entry(destination).datasets or ("none",)
         for mark in [project.store.watermark(destination, dataset)]
     ]
