@@ -86,7 +86,7 @@ def deliveries_sensor(
         waiting = []
         for entry in entries.values():
             tick = last_tick(entry, now)
-            if tick is None:
+            if tick is None or delivered_since(opened, entry, tick):
                 continue
             if not stands_since(opened, entry, tick):
                 waiting.append(f"{entry.name} waits for data of {tick:%Y-%m-%d %H:%M}")
@@ -115,3 +115,9 @@ def stands_since(store: Store, entry: Entry, tick: datetime) -> bool:
     """Whether every dataset of the destination was read at the tick or later."""
     pointers = [store.pointer(group) for group in sorted({group_of(DATASETS[name]) for name in entry.datasets})]
     return all(pointer is not None and pointer.read_at >= tick for pointer in pointers)
+
+
+def delivered_since(store: Store, entry: Entry, tick: datetime) -> bool:
+    """Whether the destination already holds, of every dataset, what was read at the tick or later."""
+    marks = [store.watermark(entry.name, name) for name in entry.datasets]
+    return all(mark.read_at is not None and mark.read_at >= tick for mark in marks)
