@@ -45,7 +45,7 @@ class Project:
     def home(self) -> Path:
         """The folder of the Dagster instance: ``$DAGSTER_HOME``, or that of ``mogul.yaml``.
 
-        Sets the variables that Dagster reads, for this process and those that it starts.
+        Sets the variables that Dagster reads, for this process and those that it starts, and quiets its log.
         """
         home = Path(os.environ.get("DAGSTER_HOME") or self.settings.file.parent)
         if not home.is_dir() or not home.is_absolute():
@@ -53,14 +53,14 @@ class Project:
                 f"DAGSTER_HOME={home} is no absolute path of a folder", remedy="make the folder, or unset it"
             )
         os.environ.update(DAGSTER_HOME=str(home), MOGUL_FILE=str(self.settings.file), DAGSTER_DISABLE_TELEMETRY="1")
+        if not self.verbose:
+            warnings.simplefilter("ignore")
+            logging.getLogger("dagster").setLevel(logging.CRITICAL)
         return home
 
     @cached_property
     def definitions(self) -> dg.Definitions:
         _ = self.home
-        if not self.verbose:
-            warnings.simplefilter("ignore")
-            logging.getLogger("dagster").setLevel(logging.CRITICAL)
         from mogul_assets.definitions import build_definitions  # noqa: PLC0415 - brings Dagster
 
         return build_definitions(self.settings)

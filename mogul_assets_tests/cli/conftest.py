@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -30,6 +31,7 @@ class Place:
 
     def __init__(self, folder, text=SANDBOX + DESTINATIONS):
         self.folder = folder
+        shutil.copy(Path(__file__).parents[2] / "dagster.yaml", folder)
         self.write(text)
 
     def write(self, text):
