@@ -46,14 +46,14 @@ class Place:
         unset = {"DAGSTER_DISABLE_TELEMETRY": None, "MOGUL_DEBUG": None}
         return CliRunner().invoke(main, list(arguments), env={**unset, **self.environment, **environment})
 
-    def start(self, *arguments):
+    def start(self, *arguments, stderr=subprocess.PIPE):
         """Start a command as a process of its own."""
         return subprocess.Popen(
             [sys.executable, "-m", "mogul_assets.cli", *arguments],
             cwd=self.folder,
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 

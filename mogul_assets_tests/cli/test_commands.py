@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+from contextlib import suppress
 
 import dagster as dg
 import duckdb
@@ -175,13 +176,18 @@ def test_a_run_whose_command_was_killed_holds_up_nobody(place):
     assert runs_of(place) == [("refresh", "FAILURE"), ("refresh", "SUCCESS"), ("deliver_lake", "SUCCESS")]
 
 
-def test_ctrl_c_ends_a_sync_in_one_line(place):
-    process = place.start("sync")
-    for line in process.stderr:
-        if line.startswith("refresh 10/"):
-            break
+def test_at_a_terminal_there_is_a_bar_and_ctrl_c_ends_the_sync_in_one_line(place):
+    terminal, theirs = os.openpty()
+    process = place.start("sync", stderr=theirs)
+    os.close(theirs)
+    seen = os.read(terminal, 4096)
+    while b"10/" not in seen:
+        seen += os.read(terminal, 4096)
     process.send_signal(signal.SIGINT)
-    _, rest = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert rest.splitlines()[-1] == "mogul: interrupted"
+    with suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while told := os.read(terminal, 4096):
+            seen += told
+    assert process.wait(timeout=60) == 130
+    assert "━".encode() in seen
+    assert seen.decode().rstrip().endswith("mogul: interrupted")
     assert not (place.folder / "out/sandbox.json").exists()
