@@ -24,7 +24,7 @@ from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
 RECONCILIATION = "reconciliation"
-QUARANTINE = ("quarantine", "No more rows are unreadable than the limit in mogul.yaml allows.")
+QUARANTINE = ("quarantine", "No more rows are unreadable than the limit in mogul.yaml allows.", True)
 _SETTLED_WITH = {CUSTOMER_RECORDS.name: "source_customers", CUSTOMERS.name: "source_customers"}
 """Internal tables, by the dataset that moves with them."""
 
@@ -225,7 +225,10 @@ def _referenced(datasets: Sequence[Dataset]) -> set[dg.AssetKey]:
 
 def _check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
     checks = [*check_names(dataset), *(() if dataset is CUSTOMERS else (QUARANTINE,))]
-    return [dg.AssetCheckSpec(name, asset=key(dataset), description=description) for name, description in checks]
+    return [
+        dg.AssetCheckSpec(name, asset=key(dataset), description=description, blocking=blocking)
+        for name, description, blocking in checks
+    ]
 
 
 def _results(found: Mapping[str, Sequence[Finding]]) -> Iterator[dg.AssetCheckResult]:
@@ -240,14 +243,20 @@ def _results(found: Mapping[str, Sequence[Finding]]) -> Iterator[dg.AssetCheckRe
                     check_name=finding.name,
                     passed=finding.passed,
                     severity=dg.AssetCheckSeverity.ERROR if finding.blocking else dg.AssetCheckSeverity.WARN,
-                    description=finding.description
-                    if finding.name.endswith("_level")
-                    else f"{finding.count:,} of {finding.total:,} rows",
+                    description=_said(finding),
                     metadata={
                         "rows": finding.count,
                         **({"for instance": ", ".join(finding.samples)} if finding.samples else {}),
                     },
                 )
+
+
+def _said(finding: Finding) -> str:
+    if finding.name.endswith("_level"):
+        return finding.description
+    if finding.passed:
+        return f"so with all {finding.total:,} rows"
+    return f"not so with {finding.count:,} of {finding.total:,} rows"
 
 
 def _level_specs() -> list[dg.AssetCheckSpec]:

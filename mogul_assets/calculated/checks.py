@@ -76,11 +76,12 @@ def findings(connection: duckdb.DuckDBPyConnection, dataset: Dataset, relations:
     return result
 
 
-def check_names(dataset: Dataset) -> list[tuple[str, str]]:
-    """(name, description) of every check that may be made of the dataset, whatever is at hand."""
+def check_names(dataset: Dataset) -> list[tuple[str, str, bool]]:
+    """(name, description, whether it blocks) of every check that may be made of the dataset, whatever is at hand."""
     everything = {dataset.name: "", **{reference.dataset: "" for reference in dataset.references}}
-    names = [(check.name, check.description) for check in _checks(dataset, everything)]
-    return [*names, *NET_PAYMENTS.items()] if dataset.name == "customers" else names
+    names = [(check.name, check.description, check.blocking) for check in _checks(dataset, everything)]
+    payments = [(name, description, False) for name, description in NET_PAYMENTS.items()]
+    return [*names, *payments] if dataset.name == "customers" else names
 
 
 def _checks(dataset: Dataset, relations: Mapping[str, str]) -> Iterator[_Check]:
