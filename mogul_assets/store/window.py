@@ -61,6 +61,9 @@ class Month:
         return f"{self.year:04}-{self.number:02}"
 
 
+LAST = Month(9999, 12)
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """A half-open span ``[start, end)`` of moments, both UTC; ``end`` ``None`` leaves it open."""
@@ -72,10 +75,11 @@ class Window:
     def months(cls, first: Month, last: Month | None, *, since: Month | None = None) -> Window:
         """From ``first`` to the end of ``last`` (``None``: open).
 
-        Where ``first`` is ``since``, the account's first month, the window takes everything older too.
+        Where ``first`` is ``since``, the account's first month, the window takes everything older too. The
+        calendar's last month has no end to give.
         """
         start = BEGINNING if first == since else first.start
-        return cls(start, None if last is None else last.plus(1).start)
+        return cls(start, None if last is None or last >= LAST else last.plus(1).start)
 
     def holds(self, moment: datetime) -> bool:
         return self.start <= moment and (self.end is None or moment < self.end)
