@@ -9,6 +9,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import duckdb
@@ -101,34 +103,23 @@ def write(
         reader = connection.sql(f"SELECT {columns} FROM {relation} ORDER BY {key}").to_arrow_reader(GROUP_ROWS)
         return (_file(reader, dataset, folder / dataset.name, generation, None),)
     month = f"strftime({quoted(dataset.window)}, '%Y-%m')"
-    files = []
-    months = connection.execute(f"SELECT DISTINCT {month} FROM {relation} ORDER BY 1").fetchall()
     sorted_rows = connection.sql(f"SELECT {columns}, {month} AS _month FROM {relation} ORDER BY _month, {key}")
-    split = _ByMonth(sorted_rows.to_arrow_reader(GROUP_ROWS))
-    for (name,) in months:
-        files.append(_file(split.month(name), dataset, folder / name, generation, Month.parse(name)))
-    return tuple(files)
+    pieces = groupby(_pieces(sorted_rows.to_arrow_reader(GROUP_ROWS)), key=itemgetter(0))
+    return tuple(
+        _file((rows for _, rows in group), dataset, folder / name, generation, Month.parse(name))
+        for name, group in pieces
+    )
 
 
-class _ByMonth:
-    """A sorted stream with a month in its last column, as one stream a month."""
-
-    def __init__(self, reader: Iterable[pa.RecordBatch]) -> None:
-        self._batches = iter(reader)
-        self._rest: pa.RecordBatch | None = None
-
-    def month(self, name: str) -> Iterator[pa.RecordBatch]:
-        while True:
-            batch = self._rest if self._rest is not None else next(self._batches, None)
-            if batch is None:
-                return
-            self._rest = None
-            months = batch.column(batch.num_columns - 1)
-            rows = pc.sum(pc.equal(months, name)).as_py() or 0
-            yield batch.slice(0, rows).drop_columns([batch.schema.names[-1]])
-            if rows < batch.num_rows:
-                self._rest = batch.slice(rows)
-                return
+def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
+    """A stream sorted by the month in its last column, cut where the month changes, without that column."""
+    for batch in batches:
+        months, start = batch.column(batch.num_columns - 1), 0
+        while start < batch.num_rows:
+            month = months[start].as_py()
+            rows = pc.sum(pc.equal(months.slice(start), month)).as_py()
+            yield month, batch.slice(start, rows).drop_columns([batch.schema.names[-1]])
+            start += rows
 
 
 def _file(
