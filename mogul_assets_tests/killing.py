@@ -39,7 +39,10 @@ _LIMIT = 120
 
 children = multiprocessing.get_context("forkserver")
 children.set_forkserver_preload(
-    ["pytest", "pyarrow.parquet", "mogul_assets.destinations.duckdb", "mogul_assets.destinations.files"]
+    [
+        *("pytest", "pyarrow.parquet", "mogul_assets.destinations.duckdb", "mogul_assets.destinations.files"),
+        *("mogul_assets.refresh", "mogul_assets.automation.jobs"),
+    ]
 )
 
 
@@ -48,12 +51,17 @@ def points(work: Work, *args: object, within: Collection[str] = ()) -> int:
 
     ``within`` names modules whose every line is a point as well, each time that it is reached.
     """
+    return len(places(work, *args, within=within))
+
+
+def places(work: Work, *args: object, within: Collection[str] = ()) -> list[str]:
+    """Where in our code each of those points is, as ``module:line``."""
     receiver, sender = children.Pipe(duplex=False)
-    child = _begun(_counted, sender, frozenset(within), work, args)
+    child = _begun(_listed, sender, frozenset(within), work, args)
     sender.close()
-    count = receiver.recv() if receiver.poll(_LIMIT) else 0
+    found: list[str] = receiver.recv() if receiver.poll(_LIMIT) else []
     assert _ended(child) == 0, "the undisturbed work failed"
-    return int(count)
+    return found
 
 
 def kill_at(point: int, work: Work, *args: object, within: Collection[str] = ()) -> bool:
@@ -132,21 +140,22 @@ def _announced(sender: Connection, work: Work, args: tuple[object, ...]) -> None
     work(*args)
 
 
-def _counted(sender: Connection, within: frozenset[str], work: Work, args: tuple[object, ...]) -> None:
-    count = 0
+def _listed(sender: Connection, within: frozenset[str], work: Work, args: tuple[object, ...]) -> None:
+    found: list[str] = []
+    _watched(lambda frame: found.append(_place(frame)), within, work, args)
+    sender.send(found)
 
-    def counting() -> None:
-        nonlocal count
-        count += 1
 
-    _watched(counting, within, work, args)
-    sender.send(count)
+def _place(frame: FrameType | None) -> str:
+    while frame is not None and not frame.f_globals.get("__name__", "").startswith("mogul_assets."):
+        frame = frame.f_back
+    return f"{frame.f_globals['__name__']}:{frame.f_lineno}" if frame else "elsewhere"
 
 
 def _fatal(point: int, within: frozenset[str], work: Work, args: tuple[object, ...]) -> None:
     left = point
 
-    def counting() -> None:
+    def counting(_frame: FrameType) -> None:
         nonlocal left
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -162,18 +171,20 @@ def _limited(size: int, work: Work, args: tuple[object, ...]) -> None:
     work(*args)
 
 
-def _watched(reached: Callable[[], None], within: frozenset[str], work: Work, args: tuple[object, ...]) -> None:
-    def profile(_frame: FrameType, event: str, called: Any) -> None:
-        if event == "c_call" and called.__name__ in CALLS:
-            reached()
+def _watched(
+    reached: Callable[[FrameType], None], within: frozenset[str], work: Work, args: tuple[object, ...]
+) -> None:
+    def profile(frame: FrameType, event: str, called: Any) -> None:
+        if event == "c_call" and called.__name__ in CALLS and not isinstance(called.__self__, str):
+            reached(frame)
 
     def trace(frame: FrameType, _event: str, _arg: object) -> Callable[..., Any] | None:
         expression = frame.f_code.co_name.startswith("<")  # a comprehension changes nothing
         return lines if frame.f_globals.get("__name__") in within and not expression else None
 
-    def lines(_frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
+    def lines(frame: FrameType, event: str, _arg: object) -> Callable[..., Any]:
         if event == "line":
-            reached()
+            reached(frame)
         return lines
 
     sys.setprofile(profile)
