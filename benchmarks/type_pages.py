@@ -3,18 +3,20 @@
 The same pages of a sandbox, in memory, become Arrow columns. Of the candidates only those marked lossless keep
 free-form JSON to the byte and notice fields that nobody declared; the others are here to know what that costs.
 
-    python benchmarks/typing.py                  # 4,000 customers
+    python benchmarks/type_pages.py                  # 4,000 customers
 """
 
 import argparse
 import io
 import json
+import re
 import time
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
+import orjson
 import pyarrow as pa
 import pyarrow.json
 
@@ -32,6 +34,8 @@ from mogul_assets.store.typing import Typist
 from mogul_assets.store.window import BEGINNING, Month, Window
 
 LISTS = ("customers", "invoices", "activities")
+
+REPEATED = re.compile(rb'"subscription-set-external-id":[^,]*,(?="subscription-set-external-id")')
 
 
 def pages_of(customers):
@@ -68,7 +72,8 @@ def row_by_row(read, pages):
 
 def arrow_reader(_read, pages):
     for page in pages:
-        pyarrow.json.read_json(io.BytesIO(page.body), pyarrow.json.ReadOptions(block_size=len(page.body) + 1))
+        body = REPEATED.sub(b"", page.body)  # it refuses a recorded page that says a name twice
+        pyarrow.json.read_json(io.BytesIO(body), pyarrow.json.ReadOptions(block_size=len(body) + 1))
 
 
 def columns_of_dicts(loads):
@@ -89,7 +94,7 @@ CANDIDATES = {
     "row by row (ours, for what the structs refuse)": (row_by_row, True),
     "Arrow's JSON reader, nothing split": (arrow_reader, False),
     "msgspec to dicts, by columns, nothing split": (columns_of_dicts(msgspec.json.decode), False),
-    "json to dicts, by columns, nothing split": (columns_of_dicts(json.loads), False),
+    "orjson to dicts, by columns, nothing split": (columns_of_dicts(orjson.loads), False),
 }
 
 
