@@ -6,6 +6,7 @@ its reason and its own JSON; the rows around it are kept.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -37,16 +38,32 @@ class Typed:
     rejected: list[Rejected] = field(default_factory=list)
 
 
+_ESCAPE = re.compile(rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F]..)|.)", re.DOTALL)
+"""One escape of a JSON string; the group holds half a surrogate pair that stands alone."""
+
+
 def entries(body: bytes, root: str) -> list[Raw]:
     """The entries of a page, each as it came.
 
     Raises:
         Refused: where the page is not an object with that list.
     """
+    # Half a pair makes the whole page unreadable to msgspec: it is split with another character of that length.
+    whole = _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], body)
     try:
-        return msgspec.json.decode(msgspec.json.decode(body, type=dict[str, Raw])[root], type=list[Raw])
-    except (msgspec.MsgspecError, KeyError):
+        rows = msgspec.json.decode(msgspec.json.decode(whole, type=dict[str, Raw])[root], type=list[Raw])
+    except (msgspec.MsgspecError, UnicodeError, KeyError, RecursionError):
         raise Refused(f"the page has no list '{root}'") from None
+    return rows if whole == body else list(_originals(rows, whole, body))
+
+
+def _originals(rows: Iterable[Raw], whole: bytes, body: bytes) -> Iterator[Raw]:
+    at = 0
+    for row in rows:
+        at = whole.index(bytes(row), at)
+        end = at + len(bytes(row))
+        yield Raw(body[at:end])
+        at = end
 
 
 def unknown_fields(rows: Iterable[Raw], known: Mapping[str, Any]) -> Counter[tuple[str, ...]]:
@@ -58,7 +75,11 @@ def unknown_fields(rows: Iterable[Raw], known: Mapping[str, Any]) -> Counter[tup
 
 
 def _unknown(raw: Raw, known: Mapping[str, Any], prefix: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    for name, value in _object(raw).items():
+    try:
+        fields = _object(raw)
+    except Refused:
+        return  # the row is set aside as it came, with these fields in it
+    for name, value in fields.items():
         if name not in known:
             yield (*prefix, name)
         elif known[name]:
@@ -99,7 +120,12 @@ def _rows(dataset: Dataset, entry: Raw, shard: Mapping[str, str]) -> Iterator[di
     elif dataset.each is None:
         yield _row(dataset, columns, entry, None, shard)
     else:
-        for item in _items(_at(entry, dataset.each)):
+        try:
+            items = _items(_at(entry, dataset.each))
+        except Refused as refusal:
+            yield _rejected(dataset, refusal, entry)
+            return
+        for item in items:
             yield _row(dataset, columns, item, entry, shard)
 
 
@@ -119,7 +145,7 @@ def _row(
         return _rejected(dataset, Refused("not an object"), entry)
     try:
         row = {column.name: _read(column, entry, outer, shard) for column in columns}
-        _keyed(dataset, row)
+        _complete(columns, row)
     except Refused as refusal:
         return _rejected(dataset, refusal, entry)
     return row
@@ -138,17 +164,17 @@ def _collected(
                     continue
                 holds = primary or column.name in (collection.everywhere or ())
                 row[column.name] = _read(column, entry, entry, shard) if holds else None
-            _keyed(dataset, row)
+            _complete(columns, row)
     except Refused as refusal:
         yield _rejected(dataset, refusal, entry)
         return
     yield from made
 
 
-def _keyed(dataset: Dataset, row: Mapping[str, Any]) -> None:
-    for key in dataset.key:
-        if row.get(key) is None:
-            raise Refused(f"{key} is missing")
+def _complete(columns: Iterable[Column], row: Mapping[str, Any]) -> None:
+    for column in columns:
+        if not column.nullable and row.get(column.name) is None:
+            raise Refused(f"{column.name} is missing")
 
 
 def _read(column: Column, entry: Raw, outer: Raw | None, shard: Mapping[str, str]) -> Any:
@@ -172,9 +198,16 @@ def _read(column: Column, entry: Raw, outer: Raw | None, shard: Mapping[str, str
 
 def _at(raw: Raw, path: str) -> Raw | None:
     value: Raw | None = raw
-    for name in path.split("."):
+    *outer, last = path.split(".")
+    for name in outer:
         value = _object(value).get(name) if value is not None else None
-    return value
+        if value is not None and bytes(value) not in _NO_OBJECT and not bytes(value).startswith(b"{"):
+            raise Refused(f"{name} is not an object")
+    return _object(value).get(last) if value is not None else None
+
+
+_NO_OBJECT = frozenset({b"null", b"[]"})
+"""What may stand for an object that is empty: some servers write the list."""
 
 
 def _object(raw: Raw) -> dict[str, Raw]:
@@ -183,8 +216,8 @@ def _object(raw: Raw) -> dict[str, Raw]:
         return {}
     try:
         return msgspec.json.decode(raw, type=dict[str, Raw])
-    except msgspec.MsgspecError:
-        raise Refused("not valid JSON") from None
+    except (msgspec.MsgspecError, UnicodeError):
+        raise Refused("text that is not valid Unicode") from None
 
 
 def _rejected(dataset: Dataset, refusal: Refused, body: Raw) -> Rejected:

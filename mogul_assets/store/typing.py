@@ -9,9 +9,11 @@ kept. Both paths give equal rows wherever the fast one accepts.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cache
 from itertools import chain, repeat
 from types import GenericAlias
@@ -29,7 +31,7 @@ from mogul_assets.catalog.reads import READS
 from mogul_assets.store import tolerant
 from mogul_assets.store.shape import COLLECTIONS, SEQUENCE, Collection, typed_columns, typed_datasets, typed_schema
 from mogul_assets.store.tolerant import Rejected
-from mogul_assets.store.values import EARLIEST, LATEST, READERS, Refused, assemble, integer, number
+from mogul_assets.store.values import EARLIEST, EPOCH, LATEST, READERS, Refused, assemble, integer, number
 
 BATCH_PAGES = 24
 """Pages typed at once: enough rows (4,800) to make the columns' fixed cost small, 6 MB of raw pages."""
@@ -78,14 +80,21 @@ class Typist:
 
     def _batch(self, pages: Sequence[Page]) -> Iterator[dict[str, pa.Table]]:
         try:
-            decoded = [self._decode(page) for page in pages]
-            yield self._columns(decoded, pages)
-        except (Refused, msgspec.MsgspecError, pa.ArrowException, OverflowError, UnicodeError):
+            yield self._columns(self._decoded(pages), pages)
+        except (Refused, msgspec.MsgspecError, pa.ArrowException, OverflowError, UnicodeError, RecursionError):
             if len(pages) > 1:
                 for page in pages:
                     yield from self._batch([page])
             else:
                 yield self._tolerant(pages[0])
+
+    def _decoded(self, pages: Sequence[Page]) -> list[list[Any]]:
+        """The entries of each page, all of one shape: one page may teach a field that those before it lack."""
+        while True:
+            shape = self._shape
+            decoded = [self._decode(page) for page in pages]
+            if self._shape is shape:
+                return decoded
 
     def _decode(self, page: Page) -> list[Any]:
         while True:
@@ -110,9 +119,9 @@ class Typist:
         level = _Level(rows, self._shape.root, sequence, pages[0].shard)
         tables = {dataset.name: _typed(dataset, level) for dataset in self.datasets}
         for dataset in self.datasets:
-            keys = [key for key in dataset.key if key in tables[dataset.name].column_names]
-            if any(tables[dataset.name].column(key).null_count for key in keys):
-                raise Refused(f"{keys[0]} is missing")
+            for column in typed_columns(dataset):
+                if not column.nullable and tables[dataset.name].column(column.name).null_count:
+                    raise Refused(f"{column.name} is missing")
         self.report.entries += len(rows)
         for path, count in level.counts():
             known = ".".join(path) in LEFT_OUT.get(self.read, {})
@@ -241,8 +250,13 @@ class _Shape:
         return _Shape(root, msgspec.json.Decoder(page), known, root.paths())
 
     def unknown(self, entries: Iterable[Raw]) -> set[tuple[str, ...]]:
-        """Paths of fields that no struct has yet, in the entries given."""
-        return set(tolerant.unknown_fields(entries, self.learned))
+        """Paths of fields that no struct has yet but could have, in the entries given."""
+        found = tolerant.unknown_fields(entries, self.learned)
+        return {path for path in found if not _UNNAMEABLE.search("".join(path))}
+
+
+_UNNAMEABLE = re.compile(r'[\x00-\x1f"\\]')
+"""What the name of a struct's field may not hold: pages with such a field go row by row."""
 
 
 def _sources(column: Column) -> Iterator[tuple[str, Any]]:
@@ -432,7 +446,11 @@ def _moments(column: Sequence[Any]) -> pa.Array:
 
 
 def _days(column: Sequence[Any]) -> pa.Array:
-    return _texts(column).cast(pa.date32())
+    array = _texts(column).cast(pa.date32())
+    earliest = pc.min(array)
+    if earliest.is_valid and earliest.value < (date.min - EPOCH.date()).days:
+        raise Refused("a day before the year 1")
+    return array
 
 
 def _jsons(column: Sequence[Any]) -> pa.Array:

@@ -21,12 +21,15 @@ EARLIEST = (datetime.min.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=
 LATEST = (datetime.max.replace(tzinfo=UTC) - EPOCH) // timedelta(microseconds=1)
 """Bounds of a moment, in microseconds since 1970: what Python and every warehouse can hold."""
 
-_INTEGER = re.compile(r"[+-]?\d+(\.0+)?")
+_INTEGER = re.compile(r"[+-]?\d+(\.0+)?", re.ASCII)
 _MOMENT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
-    r"(?:[T ](?P<time>\d\d:\d\d(?::\d\d)?)(?:\.(?P<fraction>\d+))?)?"
-    r"(?: ?(?P<zone>Z|[+-]\d\d:?\d\d))?"
+    r"(?:[T ](?P<hour>\d\d)(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?)?)?"
+    r"(?: ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?))?",
+    re.ASCII,
 )
+_DIGITS = 4_000
+"""More than any number has; from 4,300 on Python itself refuses to read them."""
 
 _STRING = msgspec.json.Decoder(str)
 
@@ -44,6 +47,8 @@ def integer(value: Any) -> int | None:
     if isinstance(value, str):
         if not _INTEGER.fullmatch(value.strip()):
             raise Refused("text where a number belongs")
+        if len(value) > _DIGITS:
+            raise Refused("a number beyond 64 bits")
         value = int(value.strip().split(".")[0])
     if isinstance(value, float):
         if not value.is_integer():
@@ -91,12 +96,9 @@ def moment(value: Any) -> datetime | None:
         raise Refused("not a date and time")
     zone = (match["zone"] or "Z").replace("Z", "+00:00")
     fraction = (match["fraction"] or "")[:6].ljust(6, "0")
-    time = match["time"] or "00:00:00"
+    time = ":".join(match[part] or "00" for part in ("hour", "minute", "second"))
     try:
-        local = datetime.fromisoformat(
-            f"{match['day']}T{time if time.count(':') == 2 else time + ':00'}.{fraction}{zone}"
-        )
-        return local.astimezone(UTC)
+        return datetime.fromisoformat(f"{match['day']}T{time}.{fraction}{zone}").astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused("a date and time outside the calendar") from None
 
@@ -136,7 +138,10 @@ def json_text(raw: Raw | None) -> str | None:
 
 def assemble(pieces: Iterable[tuple[str, bytes]]) -> str | None:
     """A JSON object of the pieces that are there, each with its own exact text; none: nothing."""
-    present = [f'"{key}":{piece.decode()}' for key, piece in pieces if piece]
+    try:
+        present = [f'"{key}":{piece.decode()}' for key, piece in pieces if piece]
+    except UnicodeError:
+        raise Refused("text that is not valid Unicode") from None
     return "{" + ",".join(present) + "}" if present else None
 
 
@@ -153,7 +158,9 @@ def _decoded(raw: Raw | None) -> Any:
         return None
     try:
         return msgspec.json.decode(raw)
-    except msgspec.DecodeError:
+    except msgspec.ValidationError:
+        raise Refused("a number beyond 64 bits") from None
+    except (msgspec.DecodeError, UnicodeError):
         raise Refused("text that is not valid Unicode") from None
 
 
