@@ -2,6 +2,7 @@
 
 import re
 
+import pyarrow as pa
 import pytest
 
 from mogul_assets.catalog.columns import Kind
@@ -11,7 +12,71 @@ from mogul_assets.catalog.reads import READS
 EACH = pytest.mark.parametrize("declared", [*DATASETS.values(), CUSTOMER_RECORDS], ids=str)
 
 
+EDITING = "disabled disabled_at disabled_by user_created errors edit_history_summary"
+COLUMNS = {
+    "contacts": "uuid customer_uuid customer_external_id data_source_uuid external_id position first_name last_name"
+    " title email phone linked_in twitter notes last_seen custom",
+    "currency_rates": "date base_currency currency rate quoted_on provider",
+    "custom_attributes": "customer_uuid name type value",
+    "source_customers": "customer_id uuid data_source_uuid external_id is_primary full_name description email country"
+    " state city address_zip lead_created_at free_trial_started_at billing_system_type",
+    "invoice_line_items": "uuid external_id invoice_uuid invoice_external_id data_source_uuid customer_uuid type"
+    " type_data amount_in_cents currency quantity discount_code discount_description discount_amount_in_cents"
+    " tax_amount_in_cents transaction_fees_in_cents transaction_fees_currency service_period_start service_period_end"
+    " plan_uuid plan_external_id subscription_uuid subscription_external_id subscription_set_external_id account_code"
+    f" description event_order {EDITING}",
+    "invoices": "uuid external_id invoiced_at due_at currency data_source_customer_external_id customer_uuid"
+    f" data_source_uuid status status_name collection_method {EDITING}",
+    "plans": "uuid external_id name interval interval_count data_source_uuid",
+    "subscription_events": "id data_source_uuid data_source_customer_external_id subscription_external_id"
+    " subscription_set_external_id plan_external_id external_id event_date effective_date event_type event_type_name"
+    " payload retracted_event_id event_order errors disabled disabled_at disabled_by created_at updated_at",
+    "tags": "customer_uuid tag",
+    "transactions": "uuid external_id invoice_uuid invoice_external_id data_source_uuid customer_uuid transacted_at"
+    f" type result amount_in_cents currency transaction_fees_in_cents transaction_fees_currency {EDITING}",
+    "data_sources": "uuid name system created_at status processing_status auto_churn_subscription_setting"
+    " invoice_handling_setting",
+    "customers": "uuid id external_id external_ids data_source_uuid data_source_uuids name email company status mrr arr"
+    " currency currency_sign net_payments plan_name plan_external_id billing_cycle subscriber_since country state city"
+    " address_zip owner website_url lead_created_at free_trial_started_at billing_system_type billing_system_url"
+    " chartmogul_url last_seen attributes_stripe lead_status free_subscriber_status trial_subscriber_status"
+    " paid_subscriber_status",
+    "mrr_movements": "date customer_name mrr_movement mrr description movement_type currency_code"
+    " billing_connector_uuid customer_external_id customer_uuid subscription_external_id subscription_set_external_id"
+    " plan_external_id previous_plan_external_id active_subscription_quantity uuid rank movement_key",
+}
+KEYS = {
+    "currency_rates": "date base_currency currency",
+    "custom_attributes": "customer_uuid name",
+    "source_customers": "data_source_uuid external_id",
+    "subscription_events": "id",
+    "tags": "customer_uuid tag",
+}
+WINDOWS = {"currency_rates": "date", "mrr_movements": "date"}
+JSON = {
+    "contacts": "custom",
+    "invoice_line_items": "type_data errors edit_history_summary",
+    "invoices": "errors edit_history_summary",
+    "subscription_events": "payload errors",
+    "transactions": "errors edit_history_summary",
+    "data_sources": "processing_status auto_churn_subscription_setting invoice_handling_setting",
+    "customers": "external_ids data_source_uuids attributes_stripe",
+}
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_query_written_against_chartmoguls_tables_finds_its_columns(name):
+    declared = DATASETS[name]
+    assert [column.name for column in declared.columns] == COLUMNS[name].split()
+    assert list(declared.key) == KEYS.get(name, "uuid").split()
+    assert declared.window == WINDOWS.get(name)
+    assert [column.name for column in declared.columns if column.kind is Kind.JSON] == JSON.get(name, "").split()
+    calculated = name in {"customers", "mrr_movements"}
+    assert declared.path == (("calculated_data" if calculated else "source_data"), name)
+
+
 def test_there_are_thirteen_under_chartmoguls_names():
+    assert DATASETS.keys() == COLUMNS.keys()
     assert len(DATASETS) == 13
     assert all(name == declared.name for name, declared in DATASETS.items())
 
@@ -75,6 +140,47 @@ def test_money_is_whole_cents(declared):
     for column in declared.columns:
         if column.name.endswith("_in_cents") or column.name in {"mrr", "arr", "mrr_movement", "net_payments"}:
             assert column.kind is Kind.INT, column.name
+
+
+@pytest.mark.parametrize(
+    ("kind", "arrow"),
+    [
+        (Kind.TEXT, pa.string()),
+        (Kind.INT, pa.int64()),
+        (Kind.FLOAT, pa.float64()),
+        (Kind.FLAG, pa.bool_()),
+        (Kind.MOMENT, pa.timestamp("us", tz="UTC")),
+        (Kind.DAY, pa.date32()),
+        (Kind.JSON, pa.string()),
+    ],
+)
+def test_a_kind_has_its_arrow_type(kind, arrow):
+    assert kind.arrow == arrow
+
+
+@EACH
+def test_numbers_for_words_stand_beside_the_words(declared):
+    for column in declared.columns:
+        if column.enum:
+            assert column.kind is Kind.INT
+            assert declared.by_name[f"{column.name}_name"].source == column.source
+            assert len(set(column.enum)) == len(column.enum)
+
+
+@EACH
+def test_only_json_is_put_together_and_no_key_twice(declared):
+    for column in declared.columns:
+        if column.parts:
+            keys = [key for key, _ in column.parts]
+            assert column.kind is Kind.JSON, column.name
+            assert len(set(keys)) == len(keys), column.name
+
+
+@EACH
+def test_an_outer_field_is_asked_for_only_where_there_is_something_around(declared):
+    for column in declared.columns:
+        if declared.each is None:
+            assert not (column.source or "").startswith("^"), column.name
 
 
 def test_the_internal_customers_are_what_the_api_itself_says():
