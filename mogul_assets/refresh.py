@@ -45,8 +45,9 @@ from mogul_assets.catalog.datasets import (
 )
 from mogul_assets.errors import DataRefused
 from mogul_assets.store import durable, settle
-from mogul_assets.store.settle import Unique, parquet, quoted
+from mogul_assets.store.settle import Unique
 from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
+from mogul_assets.store.sql import literal, parquet, quoted
 from mogul_assets.store.store import RawRead, Store, group_of
 from mogul_assets.store.table import DataFile, Table, new_generation
 from mogul_assets.store.typing import Report, Typist
@@ -232,7 +233,7 @@ def settle_rates(store: Store, *, generation: str, quarantine_limit: float) -> R
         generation=generation,
         quarantine_limit=quarantine_limit,
         derive=lambda _connection, relation: (
-            f"(SELECT * FROM {quoted(relation)} WHERE base_currency = {settle.literal(str(base))})"
+            f"(SELECT * FROM {quoted(relation)} WHERE base_currency = {literal(str(base))})"
         ),
     )
     return _published(store, candidate)
@@ -286,7 +287,7 @@ def _recomputed(store: Store, table: Table) -> list[Month]:
         return []
     stood, stands = ({file.sha256: file.path for file in each.files} for each in (before, table))
     columns = ", ".join(quoted(column.name) for column in MRR_MOVEMENTS.columns if column.source is not None)
-    past = f"date < {settle.literal((before.read_at - PROVISIONAL).isoformat())}"
+    past = f"date < {literal((before.read_at - PROVISIONAL).isoformat())}"
     old, new = (f"(SELECT {columns} FROM {name} WHERE {past})" for name in ("old", "new"))
     customer = "coalesce(customer_uuid, customer_external_id)"
     with _work(store, table.generation, "recomputed") as (connection, _):
@@ -523,8 +524,8 @@ def _published(store: Store, candidate: _Candidate) -> Refreshed:
 
 
 def _within(column: str, span: Window) -> str:
-    start = f"{column} >= {settle.literal(span.start.isoformat())}"
-    return start if span.end is None else f"{start} AND {column} < {settle.literal(span.end.isoformat())}"
+    start = f"{column} >= {literal(span.start.isoformat())}"
+    return start if span.end is None else f"{start} AND {column} < {literal(span.end.isoformat())}"
 
 
 def _any(column: str, spans: Sequence[Window]) -> str:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import duckdb
 
-from mogul_assets.calculated.sql import quoted
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import ENUMS
+from mogul_assets.store.sql import quoted
 
 SAMPLES = 5
 

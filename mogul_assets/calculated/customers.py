@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import duckdb
 
 from mogul_assets.calculated.checks import NET_PAYMENTS, SAMPLES, Finding
-from mogul_assets.calculated.sql import COUNTS, quoted
+from mogul_assets.calculated.sql import COUNTS
 from mogul_assets.catalog.datasets import CUSTOMERS
+from mogul_assets.store.sql import quoted
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,9 @@ from itertools import islice, pairwise
 import duckdb
 import pyarrow as pa
 
-from mogul_assets.calculated.sql import COUNTS, quoted
+from mogul_assets.calculated.sql import COUNTS
 from mogul_assets.catalog.datasets import MRR_MOVEMENTS
+from mogul_assets.store.sql import quoted
 
 IDENTITY = (
     "billing_connector_uuid",

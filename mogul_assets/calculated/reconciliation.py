@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import duckdb
 
-from mogul_assets.calculated.sql import quoted
 from mogul_assets.catalog.metrics import MonthlyMrr
 from mogul_assets.errors import AccountRefused
+from mogul_assets.store.sql import quoted
 from mogul_assets.store.window import Month
 
 REPORTED_AS = {

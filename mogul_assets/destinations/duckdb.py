@@ -32,8 +32,9 @@ from mogul_assets.destinations.base import (
 )
 from mogul_assets.destinations.columns import Evolution, description, distinct
 from mogul_assets.destinations.log import KEPT, Entry
-from mogul_assets.destinations.relations import differences, fold, literal, moment, parquet, quoted, types
+from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError, StoreDamaged
+from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.table import Table
 
 T = TypeVar("T")

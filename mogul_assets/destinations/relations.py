@@ -1,4 +1,4 @@
-"""Parquet files as DuckDB sees them: names, literals, types, and what differs between two relations."""
+"""Parquet files as DuckDB sees them: types, moments, and what differs between two relations."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ import pyarrow as pa
 
 from mogul_assets.destinations.columns import is_json
 from mogul_assets.errors import DestinationRefused
+from mogul_assets.store import sql
+from mogul_assets.store.sql import quoted
 
 _TYPES: dict[pa.DataType, str] = {
     pa.string(): "VARCHAR",
@@ -40,28 +42,15 @@ def fold(name: str) -> str:
     return name.encode().lower().decode()
 
 
-def quoted(*names: str) -> str:
-    """An identifier, quoted whatever it is: ``"schema"."table"``."""
-    return ".".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
-def literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
-
-
 def moment(at: datetime) -> str:
     return f"TIMESTAMPTZ '{at.isoformat(sep=' ')}'"
 
 
 def parquet(paths: Sequence[str], wanted: Mapping[str, str]) -> str:
-    """The rows of the files, in order; none, with the columns ``wanted`` (name to type), where there is no file.
-
-    Without ``hive_partitioning = false`` a folder named ``a=b`` on the way becomes a column.
-    """
+    """The rows of the files, in order; none, with the columns ``wanted`` (name to type), where there is no file."""
     if not paths:
         return f"(SELECT {', '.join(f'NULL::{kind} AS {quoted(name)}' for name, kind in wanted.items())} WHERE false)"
-    files = ", ".join(literal(path) for path in paths)
-    return f"read_parquet([{files}], hive_partitioning = false, union_by_name = true)"
+    return sql.parquet(paths)
 
 
 def differences(

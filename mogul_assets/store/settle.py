@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.store.shape import SEQUENCE
+from mogul_assets.store.sql import quoted
 from mogul_assets.store.table import DataFile
 from mogul_assets.store.window import Month
 
@@ -38,22 +39,6 @@ def database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
     finally:
         connection.close()
-
-
-def quoted(name: str) -> str:
-    """An identifier for SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """A text for SQL."""
-    return "'" + text.replace("'", "''") + "'"
-
-
-def parquet(paths: Iterable[Path | str]) -> str:
-    """The SQL that reads Parquet files as one relation."""
-    listed = ", ".join(literal(str(path)) for path in paths)
-    return f"read_parquet([{listed}], union_by_name => true)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +112,7 @@ def _file(
 ) -> DataFile:
     rows = 0
     part = stem.with_name(f"{stem.name}.part")
-    with pq.ParquetWriter(part, dataset.schema, compression="zstd", compression_level=3) as writer:
+    with pq.ParquetWriter(part, dataset.schema, compression="zstd", compression_level=1) as writer:
         for table in _groups(batches, dataset.schema):
             writer.write_table(table, row_group_size=GROUP_ROWS)
             rows += table.num_rows

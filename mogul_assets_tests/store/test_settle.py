@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mogul_assets.catalog.columns import Column, Dataset, Group, Kind
-from mogul_assets.store import settle
+from mogul_assets.store import settle, sql
 from mogul_assets.store.shape import SEQUENCE
 from mogul_assets.store.window import Month
 
@@ -177,5 +177,5 @@ def test_months_are_split_wherever_batches_end(rows, connection, tmp_path):
 def test_names_and_texts_are_safe_in_sql():
     with duckdb.connect() as connection:
         name, text = 'a "quoted" name', "it's; DROP TABLE x --"
-        connection.execute(f"CREATE TABLE {settle.quoted(name)} AS SELECT {settle.literal(text)} AS text")
-        assert connection.execute(f"SELECT text FROM {settle.quoted(name)}").fetchone() == (text,)
+        connection.execute(f"CREATE TABLE {sql.quoted(name)} AS SELECT {sql.literal(text)} AS text")
+        assert connection.execute(f"SELECT text FROM {sql.quoted(name)}").fetchone() == (text,)
