@@ -44,7 +44,13 @@ class RawWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         schema = _SCHEMA.with_metadata({"read": self.read})
         self._parquet = pq.ParquetWriter(
-            self.path, schema, compression="zstd", compression_level=1, use_dictionary=False, write_statistics=False
+            self.path,
+            schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
         )
         return self
 
@@ -84,7 +90,7 @@ class RawWriter:
 def pages(read: str, files: Sequence[Path]) -> Iterator[Page]:
     """The pages of landed files, in the order in which they were taken, a row group in memory at a time."""
     for file in files:
-        with pq.ParquetFile(file) as parquet:
+        with pq.ParquetFile(file, page_checksum_verification=True) as parquet:
             for group in range(parquet.num_row_groups):
                 for row in parquet.read_row_group(group).to_batches():
                     for sequence, taken_at, shard, body in zip(

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import filelock
 import msgspec
@@ -35,6 +35,8 @@ from mogul_assets.store.raw import RawWriter
 from mogul_assets.store.table import DataFile, Table
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.window import BEGINNING, Month, Window
+
+_T = TypeVar("_T")
 
 FORMAT = 1
 GRACE_SECONDS = 24 * 3600
@@ -168,8 +170,7 @@ class Store:
 
     def raw_reads(self, read: str) -> list[RawRead]:
         """The raw reads that stand, oldest first; one for a list read whole."""
-        body = self._pointer_body(f"raw/{read}")
-        return [] if body is None else msgspec.json.decode(body, type=list[RawRead])
+        return self._read(self._pointer(f"raw/{read}"), list[RawRead]) or []
 
     def quarantine(self, read: str, generation: str, rows: Sequence[Rejected]) -> Path:
         """Keep rows that could not be read, with the reason, to look into and to read again."""
@@ -181,8 +182,16 @@ class Store:
         return file
 
     def raw_pages(self, landed: RawRead) -> Iterator[Page]:
-        read = Path(landed.file).parent.name
-        return raw.pages(read, [self._existing(landed.file)])
+        """The pages of a read, in the order in which they were taken.
+
+        Raises:
+            StoreDamaged: where the file is missing, or its content is not what was written.
+        """
+        file = self._existing(landed.file)
+        try:
+            yield from raw.pages(file.parent.name, [file])
+        except (OSError, pa.ArrowException) as error:
+            raise _damaged(file, "cannot be read") from error
 
     # -- datasets -------------------------------------------------------------------------------------------
 
@@ -260,8 +269,7 @@ class Store:
         return str(Path(path).relative_to(self.root))
 
     def pointer(self, group: str) -> Pointer | None:
-        body = self._pointer_body(group)
-        return None if body is None else msgspec.json.decode(body, type=Pointer)
+        return self._read(self._pointer(group), Pointer)
 
     def table(
         self, dataset: str, first: Month | None = None, last: Month | None = None, *, since: Month | None = None
@@ -314,8 +322,7 @@ class Store:
     # -- deliveries -----------------------------------------------------------------------------------------
 
     def watermark(self, destination: str, dataset: str) -> Watermark:
-        body = self._body(self._watermark(destination, dataset))
-        return Watermark() if body is None else msgspec.json.decode(body, type=Watermark)
+        return self._read(self._watermark(destination, dataset), Watermark) or Watermark()
 
     def mark(self, destination: str, dataset: str, watermark: Watermark) -> None:
         with durable.writing_to(self.root):
@@ -386,25 +393,24 @@ class Store:
 
     def _replace(self, name: str, content: bytes) -> None:
         with durable.writing_to(self.root):
-            durable.replace(self.root / "pointers" / f"{name}.json", content)
+            durable.replace(self._pointer(name), content)
 
-    def _pointer_body(self, name: str) -> bytes | None:
-        return self._body(self.root / "pointers" / f"{name}.json")
+    def _pointer(self, name: str) -> Path:
+        return self.root / "pointers" / f"{name}.json"
 
-    def _body(self, path: Path) -> bytes | None:
+    def _read(self, path: Path, kind: type[_T]) -> _T | None:
         try:
-            return path.read_bytes()
+            return msgspec.json.decode(path.read_bytes(), type=kind)
         except FileNotFoundError:
             return None
+        except (msgspec.MsgspecError, UnicodeError) as error:
+            raise _damaged(path, "is not as the store wrote it") from error
 
     def _existing(self, relative: str, size: int | None = None) -> Path:
         path = self.root / relative
         found = path.stat().st_size if path.exists() else None
         if found is None or size not in {None, found}:
-            raise StoreDamaged(
-                f"{path}, which the store points to, is {'missing' if found is None else 'not as long as it was'}",
-                remedy="restore it from a backup, or read the account again: mogul sync --full",
-            )
+            raise _damaged(path, "is missing" if found is None else "is not as long as it was")
         return path
 
 
@@ -415,6 +421,13 @@ class RawLanding:
         self.put = writer.put
         self.facts: dict[str, Any] = {}
         self.read_at: datetime | None = None
+
+
+def _damaged(path: Path, what: str) -> StoreDamaged:
+    return StoreDamaged(
+        f"{path}, which the store needs, {what}",
+        remedy="restore it from a backup; or remove it and read the account again: mogul sync --full",
+    )
 
 
 def _paths(pointer: Pointer | None) -> set[str]:
