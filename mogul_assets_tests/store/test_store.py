@@ -182,6 +182,42 @@ def test_a_raw_read_whose_file_is_missing_is_named(store):
         next(store.raw_pages(read))
 
 
+def cut(body):
+    return body[: len(body) // 2]
+
+
+def emptied(_body):
+    return b""
+
+
+def flipped(body):
+    return body[:2_000] + bytes([body[2_000] ^ 1]) + body[2_001:]
+
+
+@pytest.mark.parametrize("damage", [cut, emptied, flipped])
+def test_a_raw_read_that_is_not_what_was_written_is_named(damage, store):
+    with store.landing("plans", FIRST) as landing:
+        landing.put(Page("plans", os.urandom(100_000), 0, NOW))
+    (read,) = store.raw_reads("plans")
+    file = store.root / read.file
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(StoreDamaged, match=rf"{file}.* cannot be read → restore it"):
+        list(store.raw_pages(read))
+
+
+@pytest.mark.parametrize("body", [b"", b"[{", b'{"generation": 5}', b"\xff"])
+def test_a_pointer_that_was_cut_or_edited_is_named(body, store):
+    publish(store, PLANS, [], FIRST)
+    land(store, 1)
+    store.failed("shelf", "plans", "no")
+    for file in store.root.rglob("*.json"):
+        file.write_bytes(body)
+    reads = [lambda: store.table("plans"), lambda: store.raw_reads("plans"), lambda: store.watermark("shelf", "plans")]
+    for read in reads:
+        with pytest.raises(StoreDamaged, match=r"plans.json.* is not as the store wrote it → restore it"):
+            read()
+
+
 # -- one writer
 
 

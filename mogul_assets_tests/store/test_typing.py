@@ -353,10 +353,11 @@ def test_a_page_that_is_no_page_is_kept_whole(body):
     assert report.rejected == [Rejected("plans", "the page has no list 'plans'", body.decode())]
 
 
-def test_a_page_nested_beyond_all_reason_is_kept_whole():
-    deep = page("plans", {"uuid": "a", "x": Verbatim("[" * 5_000 + "]" * 5_000)})
-    rows, report = typed("plans", deep, page("plans", {"uuid": "b"}))
-    assert [row["uuid"] for row in rows["plans"]] == ["b"]
+@pytest.mark.parametrize(("read", "field"), [("plans", "news"), ("contacts", "custom")])
+def test_a_page_nested_beyond_all_reason_is_kept_whole(read, field):
+    deep = page(read, {"uuid": "a", field: Verbatim("[" * 5_000 + "]" * 5_000)})
+    rows, report = typed(read, deep, page(read, {"uuid": "b"}))
+    assert [row["uuid"] for row in rows[read]] == ["b"]
     assert [each.body for each in report.rejected] == [deep.body.decode()]
 
 
