@@ -14,6 +14,7 @@ import click
 
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, load
+from mogul_assets.store import durable
 from mogul_assets.store.window import Month
 
 if TYPE_CHECKING:
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from mogul_assets.account.reader import Account
     from mogul_assets.destinations.base import Destination
     from mogul_assets.store.store import Store
+
+INSTANCE = """\
+telemetry: {enabled: false}
+nux: {enabled: false}
+concurrency: {pools: {granularity: op, default_limit: 1}}
+"""
+"""A ``dagster.yaml`` for a folder that has none: what cannot be left to the defaults."""
 
 
 @dataclass(frozen=True)
@@ -45,13 +53,21 @@ class Project:
     def home(self) -> Path:
         """The folder of the Dagster instance: ``$DAGSTER_HOME``, or that of ``mogul.yaml``.
 
-        Sets the variables that Dagster reads, for this process and those that it starts, and quiets its log.
+        Sets the variables that Dagster reads, for this process and those that it starts, and quiets its log. A
+        folder without a ``dagster.yaml`` gets one: Dagster's own defaults send statistics to its makers, and let
+        two runs read the account at once.
+
+        Raises:
+            StoreUnwritable: that file cannot be written.
         """
         home = Path(os.environ.get("DAGSTER_HOME") or self.settings.file.parent)
         if not home.is_dir() or not home.is_absolute():
             raise ConfigurationError(
                 f"DAGSTER_HOME={home} is no absolute path of a folder", remedy="make the folder, or unset it"
             )
+        if not (home / "dagster.yaml").exists():
+            with durable.writing_to(home):
+                (home / "dagster.yaml").write_text(INSTANCE)
         os.environ.update(DAGSTER_HOME=str(home), MOGUL_FILE=str(self.settings.file), DAGSTER_DISABLE_TELEMETRY="1")
         if not self.verbose:
             warnings.simplefilter("ignore")

@@ -81,8 +81,9 @@ def place(tmp_path):
 
 @pytest.fixture(scope="session")
 def demonstrated(tmp_path_factory):
-    """A place after ``mogul demo``; look, but do not touch."""
+    """A place that had nothing but mogul.yaml, after ``mogul demo``; look, but do not touch."""
     place = Place(tmp_path_factory.mktemp("demo"))
+    (place.folder / "dagster.yaml").unlink()
     process = place.start("demo")
     place.stdout, place.stderr = process.communicate(timeout=300)
     place.exit_code = process.returncode
