@@ -61,9 +61,11 @@ def unique(connection: duckdb.DuckDBPyConnection, relation: str, dataset: Datase
         f"SELECT count(*) FROM (SELECT {key} FROM (SELECT * EXCLUDE ({SEQUENCE}) FROM {relation}) AS copy"
         f" GROUP BY {key} HAVING count(DISTINCT copy) > 1)",
     )
+    # Copies inside one entry are of one moment: their content decides, or each run could keep another.
+    order = f"{SEQUENCE} DESC, hash(copy)" if contradictions else f"{SEQUENCE} DESC"
     sql = (
-        f"(SELECT * EXCLUDE ({SEQUENCE}) FROM {relation}"
-        f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {SEQUENCE} DESC) = 1)"
+        f"(SELECT * EXCLUDE ({SEQUENCE}) FROM {relation} AS copy"
+        f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1)"
     )
     return Unique(sql, rows - keys, contradictions)
 

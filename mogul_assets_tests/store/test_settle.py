@@ -90,6 +90,15 @@ def test_copies_of_which_one_has_nothing_contradict_each_other(connection):
     assert unique(connection, [seat("a", 1, "x", 1), seat("a", 1, None, 2)]) == ([("a", 1, None)], 1, 1)
 
 
+def test_of_copies_taken_at_once_the_same_one_wins_whatever_their_order(connection):
+    rows = [seat("a", at % 300, f"who {at}", 5) for at in range(900)]
+    kept = set()
+    for attempt in range(3):
+        random.Random(attempt).shuffle(rows)
+        kept.add(tuple(unique(connection, rows)[0]))
+    assert len(kept) == 1
+
+
 # -- written
 
 
