@@ -251,6 +251,12 @@ def test_a_field_may_appear_in_the_middle_of_an_account():
     assert (report.drift, report.tolerant_pages) == ({"new": 1}, 0)
 
 
+def test_what_was_learned_stays_learned():
+    pages = [page("plans", {"uuid": f"{n}", "new" if n % 2 else "newer": n}, sequence=n) for n in range(4)]
+    _, report = typed("plans", *pages)
+    assert (report.drift, report.tolerant_pages) == ({"new": 2, "newer": 2}, 0)
+
+
 def test_a_renamed_field_is_null_and_named():
     rows, report = typed("plans", page("plans", {"uuid": "a", "interval-unit": "month"}))
     assert rows["plans"][0]["interval"] is None
