@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+_MONTH = re.compile(r"(?!0000)(\d{4})-(0[1-9]|1[0-2])(?:-01)?", re.ASCII)
 
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 """Start of the first partition, which takes everything older too."""
@@ -29,13 +32,10 @@ class Month:
         Raises:
             ValueError: where it is neither.
         """
-        try:
-            year, number = text.split("-")[:2]
-            month = cls(int(year), int(number))
-            month.start  # noqa: B018 - refuses month 13 and year 0
-        except ValueError:
-            raise ValueError(f"'{text}' is not a month; write it like 2026-11") from None
-        return month
+        written = _MONTH.fullmatch(text)
+        if written is None:
+            raise ValueError(f"'{text}' is not a month; write it like 2026-11")
+        return cls(int(written[1]), int(written[2]))
 
     @property
     def start(self) -> datetime:

@@ -30,7 +30,9 @@ def test_a_month_reads_what_it_writes(month):
     assert Month.parse(month.partition_key) == month
 
 
-@pytest.mark.parametrize("text", ["", "2026", "2026-13", "2026-0", "0000-05", "soon", "20x6-01"])
+@pytest.mark.parametrize(
+    "text", ["", "2026", "2026-13", "2026-0", "2026-11-15", "2026-11-soon", "0000-05", "soon", "20x6-01"]
+)
 def test_what_is_no_month_is_refused_by_name(text):
     with pytest.raises(ValueError, match=f"'{text}' is not a month; write it like 2026-11"):
         Month.parse(text)
