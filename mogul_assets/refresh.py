@@ -258,11 +258,9 @@ def settle_movements(
             derive=_derived_movements(store),
         )
         differences = _reconciled(store, candidate.table, account, info, now)
-        unread = {
-            month
-            for month in {*restated_partitions(differences), *_recomputed(store, candidate.table)}
-            if account.since <= month and not any(window.holds(month.start) for window in read_now)
-        }
+        suspect = {*restated_partitions(differences), *_recomputed(store, candidate.table)}
+        months = {max(month, account.since) for month in suspect}  # the first takes everything older
+        unread = {month for month in months if not any(window.holds(month.start) for window in read_now)}
         if not unread:
             break
         # One reading of the span from the first to the last: restated months lie close together.
