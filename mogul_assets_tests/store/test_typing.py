@@ -18,7 +18,7 @@ from mogul_assets.store import tolerant
 from mogul_assets.store.shape import SEQUENCE, typed_columns, typed_datasets
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.typing import BATCH_PAGES, Typist, _Shape
-from mogul_assets_tests.store.pages import INVENTED, NOW, RECORDED, RECORDINGS, Verbatim, page, typed
+from mogul_assets_tests.store.pages import INVENTED, NOW, RECORDED, RECORDINGS, Verbatim, encoded, page, typed
 
 recorded_only = pytest.mark.skipif(not RECORDINGS.is_dir(), reason=f"no recordings at {RECORDINGS}")
 
@@ -344,11 +344,11 @@ def test_what_is_wrong_is_said_without_the_value(read, entry, dataset, reason):
 
 
 def test_half_a_surrogate_pair_costs_its_own_row_only():
-    broken = {"uuid": "b", "name": Verbatim('"cut \\ud83d"'), "x": 1}
+    high, low = ({"uuid": "b", "name": Verbatim(f'"cut \\u{half}"'), "x": 1} for half in ("d83d", "de00"))
     whole = {"uuid": "c", "name": Verbatim('"\\ud83d\\ude00 \\\\ud83d"')}
-    rows, report = typed("plans", page("plans", {"uuid": "a"}, broken, whole))
+    rows, report = typed("plans", page("plans", {"uuid": "a"}, high, low, whole))
     assert [row["name"] for row in rows["plans"]] == [None, "😀 \\ud83d"]
-    assert [each.body for each in report.rejected] == ['{"uuid":"b","name":"cut \\ud83d","x":1}']
+    assert [each.body for each in report.rejected] == [encoded(high), encoded(low)]
 
 
 @pytest.mark.parametrize(
