@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -53,8 +51,9 @@ class Project:
     def home(self) -> Path:
         """The folder of the Dagster instance: ``$DAGSTER_HOME``, or that of ``mogul.yaml``.
 
-        Sets the variables that Dagster reads, for this process and those that it starts, and quiets its log. A
-        folder without a ``dagster.yaml`` gets one: Dagster's own defaults send statistics to its makers, and let
+        Sets the variables that Dagster reads, for this process and those that it starts.
+
+        A folder without a ``dagster.yaml`` gets one: Dagster's own defaults send statistics to its makers, and let
         two runs read the account at once.
 
         Raises:
@@ -69,9 +68,6 @@ class Project:
             with durable.writing_to(home):
                 (home / "dagster.yaml").write_text(INSTANCE)
         os.environ.update(DAGSTER_HOME=str(home), MOGUL_FILE=str(self.settings.file), DAGSTER_DISABLE_TELEMETRY="1")
-        if not self.verbose:
-            warnings.simplefilter("ignore")
-            logging.getLogger("dagster").setLevel(logging.CRITICAL)
         return home
 
     @cached_property

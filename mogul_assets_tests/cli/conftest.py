@@ -1,6 +1,5 @@
 """Projects in folders of their own, and the real commands on them."""
 
-import logging
 import os
 import shutil
 import signal
@@ -67,10 +66,9 @@ def complaint(result):
 
 @pytest.fixture(autouse=True)
 def _as_it_was():
-    """Commands are made to be a process: what they set for it is set back."""
-    level, handler = logging.getLogger("dagster").level, signal.getsignal(signal.SIGTERM)
+    """A command takes SIGTERM for itself, as the process that it is made to be."""
+    handler = signal.getsignal(signal.SIGTERM)
     yield
-    logging.getLogger("dagster").setLevel(level)
     signal.signal(signal.SIGTERM, handler)
 
 
