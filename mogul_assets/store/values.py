@@ -25,8 +25,7 @@ _INTEGER = re.compile(r"[+-]?\d+(\.0+)?", re.ASCII)
 _MOMENT = re.compile(
     r"(?P<day>\d{4}-\d\d-\d\d)"
     r"(?:[T ](?P<hour>\d\d)(?::(?P<minute>\d\d)(?::(?P<second>\d\d)(?:\.(?P<fraction>\d+))?)?)?)?"
-    r"(?: ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?))?",
-    re.ASCII,
+    r"(?: ?(?P<zone>Z|[+-]\d\d(?::?\d\d)?))?"
 )
 _DIGITS = 4_000
 """More than any number has; from 4,300 on Python itself refuses to read them."""
