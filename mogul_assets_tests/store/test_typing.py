@@ -297,6 +297,7 @@ def test_a_row_that_cannot_be_read_is_kept_with_its_reason_and_the_others_are_ty
             "mrr_movements",
             "date: a date and time outside the calendar",
         ),
+        ("plans", {"uuid": "a", "interval_count": "٣"}, "plans", "interval_count: text where a number belongs"),
         ("plans", {"uuid": "a", "interval_count": 2**63}, "plans", "interval_count: a number beyond 64 bits"),
         ("plans", {"uuid": "a", "interval_count": "9" * 5_000}, "plans", "interval_count: a number beyond 64 bits"),
         (
