@@ -41,8 +41,8 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         for name, destination in destinations.items()
     }
     refresh = refresh_job()
-    deliveries = {name: deliver_job(entry) for name, entry in entries.items() if entry.datasets}
-    scheduled = {name: entry for name, entry in entries.items() if entry.schedule and name in deliveries}
+    deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
+    scheduled = {name: entry for name, entry in entries.items() if entry.schedule}
     return dg.Definitions(
         assets=[
             *read_assets(since),

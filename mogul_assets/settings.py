@@ -245,7 +245,8 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         names = ", ".join(NAMED_SCHEDULES)
         problem = problem or f"'{schedule}' is no schedule; write {names}, or a cron line such as '15 6 * * *'"
         cron = None
-    datasets = tuple(dataset for dataset in DATASETS if dataset in named)
+    # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
+    datasets = tuple(dataset for dataset in DATASETS if dataset in named) or tuple(DATASETS)
     return Entry(name, str(type_ or "unknown"), datasets, options, cron, line, problem)
 
 

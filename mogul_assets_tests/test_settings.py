@@ -111,6 +111,7 @@ def test_a_mistake_in_one_destination_is_kept_beside_it(written, entry, problem)
     assert isinstance(bad, Misconfigured)
     assert "mogul.yaml, line 4, destination 'bad'" in bad.problem
     assert problem in bad.problem
+    assert settings.entry("bad").datasets, "its assets load, to say in Dagster what is wrong"
     assert not isinstance(configured(settings, settings.entry("good")), Misconfigured)
 
 

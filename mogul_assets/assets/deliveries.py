@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from pydantic import PrivateAttr
 
 from mogul_assets.assets.common import StoreResource, failures, months
 from mogul_assets.assets.datasets import column_schema, key
@@ -14,7 +15,7 @@ from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Delivered, Destination, Outcome
 from mogul_assets.destinations.configured import Misconfigured
-from mogul_assets.errors import DataRefused, MogulError, TerminalError
+from mogul_assets.errors import DataRefused, DestinationUnavailable, MogulError, TerminalError
 from mogul_assets.settings import Entry
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
@@ -55,11 +56,20 @@ class DestinationIOManager(dg.ConfigurableIOManager):
 
     destination: dg.ResourceDependency[Destination]
     store: dg.ResourceDependency[StoreResource]
+    _unavailable: DestinationUnavailable | None = PrivateAttr(default=None)
+    """What this run met already: thirteen datasets need not each wait for a destination that is not there."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
-            delivered = deliver(self.destination, table, self.store)
+            if self._unavailable is not None:
+                self.store.open().failed(self.destination.name, table.dataset, str(self._unavailable))
+                raise self._unavailable
+            try:
+                delivered = deliver(self.destination, table, self.store)
+            except DestinationUnavailable as error:
+                self._unavailable = error
+                raise
         context.add_output_metadata(_metadata(delivered, table))
         if delivered.outcome is Outcome.SUPERSEDED:
             context.log.warning(f"{delivered.location} already holds a newer generation: nothing was changed")
@@ -141,7 +151,7 @@ def configuration_check(entry: Entry, destination: Destination) -> dg.AssetCheck
     """A check that fails where the destination's entry is wrong, with the reason."""
 
     @dg.asset_check(
-        asset=delivery_key(entry, entry.datasets[0] if entry.datasets else next(iter(DATASETS))),
+        asset=delivery_key(entry, entry.datasets[0]),
         name=CONFIGURATION,
         description=f"The entry of {entry.name} in mogul.yaml is complete, and its variables are set.",
     )

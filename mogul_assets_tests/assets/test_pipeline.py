@@ -1,6 +1,9 @@
 """From an account to thirteen datasets at two destinations, through Dagster."""
 
 import json
+import shutil
+import subprocess
+import sys
 
 import dagster as dg
 import duckdb
@@ -181,3 +184,29 @@ def test_reads_are_the_assets_of_the_account_group(delivered):
     graph = delivered.project.definitions.resolve_asset_graph()
     keys = {key.path[-1] for key in graph.get_all_asset_keys() if key.path[0] == "account"}
     assert keys == set(READS)
+
+
+def test_a_destination_that_is_not_there_is_waited_for_once_a_run(delivered, tmp_path, instance):
+    held = tmp_path / "held.duckdb"
+    duckdb.connect(str(held)).close()
+    text = f"""
+account: {{sandbox: true, since: {NOW.year}-01}}
+destinations:
+  warehouse: {{type: duckdb, path: {held}, wait_seconds: 1, datasets: [plans, tags, contacts]}}
+"""
+    project = Project(tmp_path, instance, None, text)
+    shutil.copytree(delivered.project.store.root, project.store.root)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"import duckdb; c = duckdb.connect({str(held)!r}); print(1, flush=True); input()"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        holder.stdout.readline()
+        said = failures_of(project.deliver("warehouse"))
+    finally:
+        holder.communicate(b"\n")
+    assert len(said) == 3
+    assert len(set(said.values())) == 1
+    assert all(f"{holder.pid}" in line for line in said.values())
+    assert project.store.watermark("warehouse", "tags").error is not None
