@@ -375,7 +375,7 @@ def test_something_else_where_an_object_belongs_is_not_dropped(attributes):
     assert {each.reason for each in report.rejected} == {"attributes is not an object"}
 
 
-@pytest.mark.parametrize("attributes", [None, [], {}])
+@pytest.mark.parametrize("attributes", [None, [], {}, {"custom": []}, {"custom": None, "tags": None}])
 def test_nothing_where_an_object_belongs_is_nothing(attributes):
     rows, report = typed("customers", page("customers", {"uuid": "c", "attributes": attributes}))
     assert (len(rows["customer_records"]), rows["tags"], report.rejected) == (1, [], [])
