@@ -58,6 +58,9 @@ Progress = Callable[[int, int | None], None]
 PROVISIONAL = timedelta(days=2)
 """How long after its date ChartMogul corrects a movement as a matter of course, with the rates of its day."""
 
+OLDEST_FIGURES = Month(1970, 1)
+"""ChartMogul is asked for no older ones: a movement dated in the year 1 is a slip of somebody's import."""
+
 
 @dataclass(frozen=True)
 class Refreshed:
@@ -304,7 +307,7 @@ def _reconciled(store: Store, table: Table, account: Account, info: AccountInfo,
     """Compare movements with ``/metrics/mrr``, month by month, over the whole history."""
     if not table.files:
         return []
-    first = min(file.month for file in table.files if file.month is not None)
+    first = max(OLDEST_FIGURES, min(file.month for file in table.files if file.month is not None))
     with _work(store, table.generation, "reconciliation") as (connection, _):
         _rows(connection, "mrr_movements", table.paths, table.schema)
         sums = monthly_sums(connection, "mrr_movements", info.time_zone, now)

@@ -156,6 +156,18 @@ def test_an_account_that_changed_is_read_from_the_beginning(setting, store, refr
     assert everything(store) == everything(full_read())
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
+def test_a_movement_at_the_end_of_time_lands(moment, store, refresh_now, sandbox):
+    first = structs.replace(sandbox.company.activities[0].document, date=moment, uuid="at-the-end-of-time")
+    entry = structs.replace(sandbox.company.activities[0], key=(moment, first.uuid), document=first)
+    sandbox.company = replace(sandbox.company, activities=[*sandbox.company.activities, entry])
+    refresh_now()
+    refresh_now()
+    rows = {row["uuid"]: row["date"] for row in runs.rows(store, "mrr_movements")}
+    assert rows[first.uuid] == datetime.fromisoformat(moment)
+    assert len(rows) == len(sandbox.company.activities)
+
+
 # -- what cannot be trusted
 
 
