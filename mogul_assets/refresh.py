@@ -129,11 +129,17 @@ def known_account(store: Store) -> AccountInfo:
     Raises:
         DataRefused: where it was not read yet.
     """
-    read = store.raw_reads("account")
-    if not read:
-        raise DataRefused("the account itself was not read yet", remedy="materialise account/account first")
-    facts = read[-1].facts
+    facts = _landed_reads(store, "account")[-1].facts
     return AccountInfo(facts["name"], facts["currency"], facts["time_zone"])
+
+
+def _landed_reads(store: Store, read: str) -> list[RawRead]:
+    landed = store.raw_reads(read)
+    if not landed:
+        raise DataRefused(
+            f"account/{read} was not read yet", remedy=f"materialise account/{read} first, or run: mogul sync"
+        )
+    return landed
 
 
 def land_rates(
@@ -198,7 +204,7 @@ def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: f
     Raises:
         DataRefused: a blocking check failed; the new files lie beside the old, and nothing moved.
     """
-    landed = store.raw_reads(read)[-1]
+    landed = _landed_reads(store, read)[-1]
     with _work(store, generation, read) as (connection, scratch):
         typed = _typed(store, read, [landed], scratch)
         written: dict[Dataset, Sequence[DataFile]] = {}
@@ -229,7 +235,7 @@ def settle_rates(store: Store, *, generation: str, quarantine_limit: float) -> R
 
     Months that were not read stay as they were, but rates of another base currency go.
     """
-    base = store.raw_reads("exchange_rates")[-1].facts.get("base", "")
+    base = _landed_reads(store, "exchange_rates")[-1].facts.get("base", "")
     candidate = _candidate(
         store,
         DATASETS["currency_rates"],
@@ -307,7 +313,8 @@ def _reconciled(store: Store, table: Table, account: Account, info: AccountInfo,
     """Compare movements with ``/metrics/mrr``, month by month, over the whole history."""
     if not table.files:
         return []
-    first = max(OLDEST_FIGURES, min(file.month for file in table.files if file.month is not None))
+    # A month earlier: west of Greenwich the first UTC month begins in the account's month before.
+    first = max(OLDEST_FIGURES, min(file.month for file in table.files if file.month is not None).plus(-1))
     with _work(store, table.generation, "reconciliation") as (connection, _):
         _rows(connection, "mrr_movements", table.paths, table.schema)
         sums = monthly_sums(connection, "mrr_movements", info.time_zone, now)
@@ -330,7 +337,8 @@ def settle_customers(store: Store, account: Account, info: AccountInfo, *, gener
         "currency_rates",
     )
     records = store.table(CUSTOMER_RECORDS.name)
-    assert records is not None
+    if records is None:
+        raise DataRefused("the customers were not settled yet", remedy="materialise source_data/source_customers first")
     with _work(store, generation, "customers") as (connection, _):
         for name in needed:
             _register(connection, store, name)
@@ -454,7 +462,7 @@ def _candidate(
 ) -> _Candidate:
     """Take the windows read since last time from the raw reads, all other months from what stands; then derive."""
     before = store.pointer(group_of(dataset))
-    standing = store.raw_reads(dataset.read)
+    standing = _landed_reads(store, dataset.read)
     fresh = [r for r in standing if before is None or r.generation not in before.typed_from]
     table = store.table(dataset.name) if before is not None else None
     window = quoted(dataset.window or "")

@@ -9,13 +9,16 @@ import dagster as dg
 import duckdb
 import pandas as pd
 import pyarrow.parquet as pq
+import pytest
 
 from mogul_assets.assets.common import StoreResource
 from mogul_assets.assets.datasets import RECONCILIATION
 from mogul_assets.assets.deliveries import DestinationIOManager
+from mogul_assets.automation.jobs import RANGE_END, RANGE_START
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.duckdb import DuckDBDestination
+from mogul_assets.store.window import Month
 from mogul_assets_tests.project import NOW, Project, failures_of
 
 
@@ -210,3 +213,25 @@ destinations:
     assert len(set(said.values())) == 1
     assert all(f"{holder.pid}" in line for line in said.values())
     assert project.store.watermark("warehouse", "tags").error is not None
+
+
+@pytest.mark.parametrize(
+    ("asset", "said"),
+    [
+        ("source_data/plans", "account/plans was not read yet"),
+        ("source_data/currency_rates", "account/exchange_rates was not read yet"),
+        ("calculated_data/mrr_movements", "account/account was not read yet"),
+        ("calculated_data/customers", "account/account was not read yet"),
+    ],
+)
+def test_a_dataset_whose_read_was_never_landed_says_what_to_materialise(project, asset, said):
+    selection = dg.AssetSelection.assets(dg.AssetKey(asset.split("/")))
+    job = dg.define_asset_job("one", selection=selection)
+    definitions = dg.Definitions.merge(project.definitions, dg.Definitions(jobs=[job]))
+    month = Month.of(NOW).partition_key
+    result = definitions.resolve_job_def("one").execute_in_process(
+        instance=project.instance, tags={RANGE_START: month, RANGE_END: month}, raise_on_error=False
+    )
+    (line,) = failures_of(result).values()
+    assert said in line
+    assert "materialise" in line
