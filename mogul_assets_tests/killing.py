@@ -36,6 +36,9 @@ CALLS = frozenset(
 """C functions that change what lies on a disk. Libraries that bypass Python's calls (DuckDB, Arrow) are
 reached by the lines of our code around them, by size and by time."""
 
+_DEPTH = 3
+"""Calls that tell a place: one alone would make all pointers one place, since one function writes them."""
+
 _LIMIT = 120
 """Seconds after which a child counts as hung."""
 
@@ -57,7 +60,7 @@ def points(work: Work, *args: object, within: Collection[str] = ()) -> int:
 
 
 def places(work: Work, *args: object, within: Collection[str] = ()) -> list[str]:
-    """Where in our code each of those points is, as ``module:line``."""
+    """Where in our code each of those points is: the innermost calls, as ``module:line < module:line``."""
     receiver, sender = children.Pipe(duplex=False)
     child = _begun(_listed, sender, frozenset(within), work, args)
     sender.close()
@@ -152,9 +155,12 @@ def _listed(sender: Connection, within: frozenset[str], work: Work, args: tuple[
 
 
 def _place(frame: FrameType | None) -> str:
-    while frame is not None and not frame.f_globals.get("__name__", "").startswith("mogul_assets."):
+    calls: list[str] = []
+    while frame is not None and len(calls) < _DEPTH:
+        if (module := frame.f_globals.get("__name__", "")).startswith("mogul_assets."):
+            calls.append(f"{module}:{frame.f_lineno}")
         frame = frame.f_back
-    return f"{frame.f_globals['__name__']}:{frame.f_lineno}" if frame else "elsewhere"
+    return " < ".join(calls)
 
 
 def _fatal(point: int, within: frozenset[str], work: Work, args: tuple[object, ...]) -> None:
