@@ -43,7 +43,7 @@ from mogul_assets.catalog.datasets import (
     INVOICES,
     MRR_MOVEMENTS,
 )
-from mogul_assets.errors import DataRefused
+from mogul_assets.errors import AccountRefused, DataRefused, StoreUnwritable
 from mogul_assets.store import durable, settle
 from mogul_assets.store.settle import Unique
 from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
@@ -60,6 +60,8 @@ PROVISIONAL = timedelta(days=2)
 
 OLDEST_FIGURES = Month(1970, 1)
 """ChartMogul is asked for no older ones: a movement dated in the year 1 is a slip of somebody's import."""
+
+NOT_COMPARED = "not compared with ChartMogul's figures"
 
 
 @dataclass(frozen=True)
@@ -266,7 +268,12 @@ def settle_movements(
             quarantine_limit=quarantine_limit,
             derive=_derived_movements(store),
         )
-        differences = _reconciled(store, candidate.table, account, info, now)
+        try:
+            differences = _reconciled(store, candidate.table, account, info, now)
+        except AccountRefused as refused:
+            # Movements that cannot be compared are still movements: a key may be kept from the metrics.
+            differences = []
+            candidate.facts[NOT_COMPARED] = str(refused)
         suspect = {*restated_partitions(differences), *_recomputed(store, candidate.table)}
         months = {max(month, account.since) for month in suspect}  # the first takes everything older
         unread = {month for month in months if not any(window.holds(month.start) for window in read_now)}
@@ -326,7 +333,6 @@ def settle_customers(store: Store, account: Account, info: AccountInfo, *, gener
 
     MRR and the number of paying customers are compared with ChartMogul's own of today.
     """
-    mrr, count = account.today(now.astimezone(ZoneInfo(info.time_zone)).date())
     needed = (
         CUSTOMER_RECORDS.name,
         "invoice_line_items",
@@ -363,9 +369,14 @@ def settle_customers(store: Store, account: Account, info: AccountInfo, *, gener
             facts["sources without readable invoices"] = ", ".join(sorted(missing))
         found = _checked(connection, store, {CUSTOMERS: files}, None, 0)
         found[CUSTOMERS.name] += result.warnings
-        for level in levels(connection, "calculated", mrr=mrr, customer_count=count):
-            facts[f"{level.name}, here"], facts[f"{level.name}, ChartMogul's"] = level.ours, level.reported
-            found[CUSTOMERS.name].append(_level(level))
+        try:
+            mrr, count = account.today(now.astimezone(ZoneInfo(info.time_zone)).date())
+        except AccountRefused as refused:
+            facts[NOT_COMPARED] = str(refused)
+        else:
+            for level in levels(connection, "calculated", mrr=mrr, customer_count=count):
+                facts[f"{level.name}, here"], facts[f"{level.name}, ChartMogul's"] = level.ours, level.reported
+                found[CUSTOMERS.name].append(_level(level))
         store.publish(
             {CUSTOMERS: files},
             generation=generation,
@@ -386,6 +397,11 @@ def _work(store: Store, generation: str, name: str) -> Iterator[tuple[duckdb.Duc
     try:
         with durable.writing_to(store.root), settle.database(scratch) as connection:
             yield connection, scratch
+    except duckdb.IOException as error:
+        if not any(said in str(error) for said in ("No space left", "File too large")):
+            raise
+        remedy = "make room, then run again; nothing was lost"
+        raise StoreUnwritable(f"cannot write to {scratch}: the disk is full", remedy=remedy) from error
     finally:
         store.clear_scratch(generation, name)
 

@@ -123,7 +123,7 @@ def _customers() -> dg.AssetsDefinition:
     @dg.multi_asset(
         name="settle_calculated_customers",
         specs=[_spec(CUSTOMERS, deps)],
-        check_specs=[*_check_specs(CUSTOMERS), *_level_specs()],
+        check_specs=_check_specs(CUSTOMERS),
         pool="store",
     )
     def settled(context: dg.AssetExecutionContext, account: AccountResource, store: StoreResource) -> Iterator[Any]:
@@ -136,6 +136,9 @@ def _customers() -> dg.AssetsDefinition:
             )
 
         result = yield from _settled(context, opened, step)
+        with failures(), opened.writing():
+            removed = opened.purge()  # the last step of a refresh
+        context.log.info(f"{len(removed)} files that nothing pointed to for a day are gone")
         yield dg.MaterializeResult(
             asset_key=key(CUSTOMERS), metadata=_metadata(result.tables[CUSTOMERS.name], result.facts)
         )
@@ -154,7 +157,7 @@ def _settled(
         except refresh.ChecksFailed as failed:
             yield from _results(failed.found)
             raise
-    for name in ("fields not known", "rows in quarantine", "sources without readable invoices"):
+    for name in ("fields not known", "rows in quarantine", "sources without readable invoices", refresh.NOT_COMPARED):
         if name in result.facts:
             context.log.warning(f"{name}: {result.facts[name]}")
     yield from _results(result.findings)
@@ -224,31 +227,44 @@ def _referenced(datasets: Sequence[Dataset]) -> set[dg.AssetKey]:
 
 
 def _check_specs(dataset: Dataset) -> list[dg.AssetCheckSpec]:
+    """Every check of a dataset that its own step makes, but for the reconciliation."""
     checks = [*check_names(dataset), *(() if dataset is CUSTOMERS else (QUARANTINE,))]
     return [
         dg.AssetCheckSpec(name, asset=key(dataset), description=description, blocking=blocking)
         for name, description, blocking in checks
-    ]
+    ] + (_level_specs() if dataset is CUSTOMERS else [])
 
 
 def _results(found: Mapping[str, Sequence[Finding]]) -> Iterator[dg.AssetCheckResult]:
-    for name, each in found.items():
-        if name not in DATASETS:
-            continue
-        names = {spec.name for spec in (*_check_specs(DATASETS[name]), *_level_specs())}
-        for finding in each:
-            if finding.name in names:
-                yield dg.AssetCheckResult(
-                    asset_key=key(DATASETS[name]),
-                    check_name=finding.name,
-                    passed=finding.passed,
-                    severity=dg.AssetCheckSeverity.ERROR if finding.blocking else dg.AssetCheckSeverity.WARN,
-                    description=_said(finding),
-                    metadata={
-                        "rows": finding.count,
-                        **({"for instance": ", ".join(finding.samples)} if finding.samples else {}),
-                    },
-                )
+    """A result for every declared check: one that could not be made says so, as a warning."""
+    for dataset in (DATASETS[name] for name in found if name in DATASETS):
+        made = {finding.name: finding for finding in found[dataset.name]}
+        for spec in _check_specs(dataset):
+            finding = made.get(spec.name)
+            if finding is None:
+                yield _unmade(dataset, spec.name)
+                continue
+            yield dg.AssetCheckResult(
+                asset_key=key(dataset),
+                check_name=finding.name,
+                passed=finding.passed,
+                severity=dg.AssetCheckSeverity.ERROR if finding.blocking else dg.AssetCheckSeverity.WARN,
+                description=_said(finding),
+                metadata={
+                    "rows": finding.count,
+                    **({"for instance": ", ".join(finding.samples)} if finding.samples else {}),
+                },
+            )
+
+
+def _unmade(dataset: Dataset, check: str) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        asset_key=key(dataset),
+        check_name=check,
+        passed=False,
+        severity=dg.AssetCheckSeverity.WARN,
+        description="not checked: what it compares with is not there",
+    )
 
 
 def _said(finding: Finding) -> str:
@@ -277,6 +293,8 @@ def _reconciliation_spec() -> tuple[dg.AssetCheckSpec, ...]:
 
 def _reconciliation(result: refresh.Refreshed) -> dg.AssetCheckResult:
     lines = [str(difference) for difference in result.differences]
+    if refresh.NOT_COMPARED in result.facts:
+        lines = [f"{refresh.NOT_COMPARED}: {result.facts[refresh.NOT_COMPARED]}"]
     return dg.AssetCheckResult(
         asset_key=key(MRR_MOVEMENTS),
         check_name=RECONCILIATION,

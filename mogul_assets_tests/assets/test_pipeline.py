@@ -1,6 +1,7 @@
 """From an account to thirteen datasets at two destinations, through Dagster."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -60,7 +61,6 @@ def test_every_declared_check_is_evaluated(delivered):
     keys = delivered.project.definitions.resolve_asset_graph().asset_check_keys
     declared = {key for key in keys if key.name != "configuration"}
     evaluated = {check.asset_check_key for check in delivered.runs.refresh.get_asset_check_evaluations()}
-    # Of references to datasets that nothing has settled yet there is nothing to say; a first run has none such.
     assert declared - evaluated == set()
 
 
@@ -235,3 +235,24 @@ def test_a_dataset_whose_read_was_never_landed_says_what_to_materialise(project,
     (line,) = failures_of(result).values()
     assert said in line
     assert "materialise" in line
+
+
+def test_a_dataset_alone_settles_though_there_is_nothing_to_compare_it_with(project):
+    alone = dg.AssetSelection.assets(dg.AssetKey(["account", "contacts"]), dg.AssetKey(["source_data", "contacts"]))
+    definitions = dg.Definitions.merge(project.definitions, dg.Definitions(jobs=[dg.define_asset_job("one", alone)]))
+    result = definitions.resolve_job_def("one").execute_in_process(instance=project.instance, raise_on_error=False)
+    assert failures_of(result) == {}
+    said = {check.check_name: check for check in result.get_asset_check_evaluations()}
+    assert said["key_unique"].passed
+    assert not said["customer_uuid_known"].passed
+    assert "not checked" in said["customer_uuid_known"].description
+
+
+def test_a_refresh_ends_by_removing_what_nothing_has_pointed_to_for_a_day(project):
+    stray = project.store.root / "data/plans/20200101T000000.000000Z-0000/plans-000000000000.parquet"
+    stray.parent.mkdir(parents=True)
+    stray.write_bytes(b"left by a run that was killed")
+    os.utime(stray, (0, 0))
+    assert failures_of(project.refresh()) == {}
+    assert not stray.exists()
+    assert project.store.table("plans") is not None

@@ -117,3 +117,22 @@ def test_the_rates_are_the_european_central_bank_s(warehouse):
     rate = "SELECT rate, quoted_on FROM currency_rates WHERE currency = 'USD' AND date = ?"
     assert warehouse.execute(rate, [date(2016, 1, 4)]).fetchall() == [(1.0898, date(2016, 1, 4))]
     assert warehouse.execute(rate, [date(2016, 1, 3)]).fetchall() == [(1.0887, date(2015, 12, 31))]
+
+
+async def without_metrics(request):
+    if request.path.startswith("/v1/metrics"):
+        return web.json_response({"code": 403, "message": "Not allowed", "param": None}, status=403)
+    return await answer(request)
+
+
+def test_a_key_that_may_not_see_the_metrics_still_gets_its_movements(tmp_path, instance, monkeypatch):
+    monkeypatch.setenv("MOGUL_TEST_KEY", "a-key")
+    with answering(without_metrics) as peer:
+        project = Project(tmp_path, instance, None, SETTINGS.format(url=peer.url))
+        result = project.refresh()
+    assert failures_of(result) == {}
+    assert project.store.table("mrr_movements").rows == 3
+    (check,) = [check for check in result.get_asset_check_evaluations() if check.check_name == "reconciliation"]
+    assert not check.passed
+    assert check.severity is dg.AssetCheckSeverity.WARN
+    assert "not compared with ChartMogul's figures" in check.description
