@@ -17,7 +17,7 @@ ui: $(VENV)/installed ## Dagster on the same state, on the loopback interface
 test: $(VENV)/installed-test lint ## everything that is tested
 	$(BIN)/dagster definitions validate -w workspace.yaml
 	$(BIN)/coverage erase
-	$(BIN)/pytest -n 2 --cov --cov-report=
+	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report --fail-under=90 | tail -n 40
 
 lint: $(VENV)/installed-test

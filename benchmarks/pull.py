@@ -62,8 +62,9 @@ def ours(url, folder, *, limits=False):
             refresh.settle_read(store, name, generation=generation, quarantine_limit=0)
         return landed
 
-    with ThreadPoolExecutor(3) as pool:
-        landed = dict(zip(LISTS, pool.map(pull, LISTS), strict=True))
+    names = (*LISTS, "subscription_events") if limits else LISTS
+    with ThreadPoolExecutor(len(names)) as pool:
+        landed = dict(zip(names, pool.map(pull, names), strict=True))
     read = time.perf_counter() - began
     if not limits:
         refresh.settle_movements(store, account, info, generation=generation, quarantine_limit=0, now=NOW)

@@ -444,6 +444,7 @@ def _typed(store: Store, read: str, reads: Sequence[RawRead], scratch: Path) -> 
     finally:
         for writer in writers.values():
             writer.close()
+    pa.default_memory_pool().release_unused()  # 100 MB, which sorting needs next
     if typist.report.rejected:
         store.quarantine(read, reads[-1].generation, typist.report.rejected)
     return _Typed(parts, typist.report)

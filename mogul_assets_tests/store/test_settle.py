@@ -129,6 +129,20 @@ def test_equal_rows_give_equal_bytes_whatever_their_order_and_batches(connection
     assert [groups.row_group(at).num_rows for at in range(groups.num_row_groups)] == [settle.GROUP_ROWS, 1_000]
 
 
+@pytest.mark.parametrize("rows_at_once", [1, 7, 60])
+def test_rows_sorted_part_by_part_give_the_same_bytes(rows_at_once, connection, tmp_path, monkeypatch):
+    chance = random.Random(3)
+    seats = [seat(chance.choice("abcdefé'😀"), number, f"guest {number}") for number in range(200)]
+    came = [
+        {"id": n, "at": datetime(2026, chance.randint(1, 12), chance.randint(1, 28), tzinfo=UTC)} for n in range(200)
+    ]
+    whole = [*written(connection, seats, tmp_path / "a"), *written(connection, came, tmp_path / "b", WINDOWED)]
+    monkeypatch.setattr(settle, "SORTED_ROWS", rows_at_once)
+    parts = [*written(connection, seats, tmp_path / "c"), *written(connection, came, tmp_path / "d", WINDOWED)]
+    assert [file.sha256 for file in parts] == [file.sha256 for file in whole]
+    assert [file.month for file in parts] == [file.month for file in whole]
+
+
 def test_a_file_is_named_after_its_content(connection, tmp_path):
     (one,) = written(connection, [seat("a", 1, "x")], tmp_path)
     (same,) = written(connection, [seat("a", 1, "x")], tmp_path)
