@@ -73,7 +73,6 @@ class Capabilities:
     text_bytes: int | None = None
     row_bytes: int | None = None
     nul_in_text: bool = True
-    keeps_history: bool = False
 
     def takes(self, dataset: str) -> bool:
         return self.datasets is None or dataset in self.datasets

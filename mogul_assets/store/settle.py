@@ -90,7 +90,7 @@ def write(
         rows = _sorted(connection, relation, columns, key, _cuts(connection, relation, dataset.key[0]))
         return (_file(rows, dataset, folder / dataset.name, generation, None),)
     month = f"strftime({quoted(dataset.window)}, '%Y-%m')"
-    cuts = _month_cuts(connection, relation, dataset.window)
+    cuts = _month_cuts(connection, relation, month)
     rows = _sorted(connection, relation, f"{columns}, {month} AS _month", f"_month, {key}", cuts)
     pieces = groupby(_pieces(rows), key=itemgetter(0))
     return tuple(
@@ -136,9 +136,8 @@ def _cuts(connection: duckdb.DuckDBPyConnection, relation: str, key: str) -> lis
     ]
 
 
-def _month_cuts(connection: duckdb.DuckDBPyConnection, relation: str, window: str) -> list[str]:
-    """Conditions that part the rows between months, into ``SORTED_ROWS`` each or a single month."""
-    month = f"strftime({quoted(window)}, '%Y-%m')"
+def _month_cuts(connection: duckdb.DuckDBPyConnection, relation: str, month: str) -> list[str]:
+    """Conditions that part the rows between values of ``month``, into ``SORTED_ROWS`` each or a single month."""
     counts = connection.execute(f"SELECT {month}, count(*) FROM {relation} GROUP BY 1 ORDER BY 1").fetchall()
     spans, first, held = [], None, 0
     for (name, rows), following in zip_longest(counts, counts[1:]):
