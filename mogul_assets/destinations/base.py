@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from typing import Any, ClassVar
 
 from dagster import ConfigurableResource
 from pydantic import Field
@@ -93,6 +94,9 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
     line that names no secret.
     """
 
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {}
+    """Options that make a destination of this type, as they would stand in ``mogul.yaml``."""
+
     name: str = Field(description="The destination's name in mogul.yaml, unique in it.")
 
     def secrets(self) -> list[Secret]:
@@ -103,6 +107,10 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
     @property
     @abstractmethod
     def capabilities(self) -> Capabilities: ...
+
+    def grants(self) -> str:
+        """What gives it the least rights that it needs: SQL or a policy to copy, with its own names in it."""
+        return "Nothing is to be granted."
 
     @abstractmethod
     def check(self) -> list[Permission]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from shlex import quote
-from typing import TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import duckdb
 import msgspec
@@ -94,6 +94,8 @@ class DuckDBDestination(Destination):
 
     They have no primary key: DuckDB keeps it in memory as an index, and the store has checked it already.
     """
+
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"path": "out/mogul.duckdb"}
 
     path: str = Field(description="The database file; it and its folder are made where they are missing.")
     schema_: str = Field(default="main", alias="schema", description="The schema of the tables.")

@@ -11,13 +11,14 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
 from shlex import quote
+from typing import Any, ClassVar
 
 import duckdb
 import msgspec
@@ -106,6 +107,8 @@ class FilesDestination(Destination):
     A windowed dataset has a file a month; a month that did not change keeps its file. Files are copied rather
     than linked: the store removes its own.
     """
+
+    EXAMPLE: ClassVar[Mapping[str, Any]] = {"path": "out/files"}
 
     path: str = Field(description="The folder; it is made where it is missing.")
     wait_seconds: float = Field(default=20, ge=0, description="How long to wait for another delivery to end.")
