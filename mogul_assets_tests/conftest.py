@@ -1,5 +1,6 @@
-"""A small account that answers like ChartMogul's, and projects that work on it."""
+"""A small account that answers like ChartMogul's, projects that work on it, and the peers."""
 
+from importlib import import_module
 from types import SimpleNamespace
 
 import dagster as dg
@@ -7,7 +8,22 @@ import pytest
 
 from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
+from mogul_assets_tests.peers import servers
 from mogul_assets_tests.project import NOW, Project
+
+
+def pytest_collection_modifyitems(items):
+    """Whatever asks for a peer is marked so."""
+    for item in items:
+        if "peer" in getattr(item, "fixturenames", ()):
+            item.add_marker("peer")
+
+
+@pytest.fixture(scope="session")
+def peer(tmp_path_factory):
+    """``peer("s3")`` starts the peer of ``mogul_assets_tests/peers/s3.py``, once a session, and gives its address."""
+    folder = servers.session_folder(tmp_path_factory)
+    return lambda name: servers.shared(folder, name, import_module(f"mogul_assets_tests.peers.{name}").start)
 
 
 @pytest.fixture(scope="session")

@@ -1,57 +1,35 @@
-"""The data destinations under test, and how a reader who knows nothing of ours reads each."""
+"""The data destinations under test, and how a reader who knows nothing of ours reads each.
+
+One entry of ``PLACES`` runs the whole contract on a type.
+"""
 
 from __future__ import annotations
 
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mogul_assets.destinations import load_type
-from mogul_assets.destinations.base import Destination
-
-Rows = list[dict[str, Any]]
+from mogul_assets_tests.destinations.place import DISK, JSON_TEXT, Place, Spot, State
 
 
-@dataclass(frozen=True)
-class State:
-    """What a reader finds: rows in order, and the columns that can be told from outside."""
-
-    rows: Rows
-    columns: tuple[tuple[str, str], ...]
-    bytes_of: tuple[tuple[str, str], ...] = ()
-    """(file, sha256) where the place promises the same bytes for the same state."""
+def _below(*path: str) -> Callable[[Spot], Path]:
+    return lambda spot: spot.folder.joinpath("there", *path)
 
 
-@dataclass(frozen=True)
-class Place:
-    word: str
-    below: str
-    read: Callable[[Path, str], State | None]
-
-    def __str__(self) -> str:
-        return self.word
-
-    def destination(self, folder: Path, **options: Any) -> Destination:
-        return load_type(self.word)(name="shelf", path=str(folder / self.below), **options)
-
-    def state(self, folder: Path, dataset: str = "plans") -> State | None:
-        """What lies there; ``None`` where the dataset was never delivered."""
-        return self.read(folder / self.below, dataset)
-
-    def rows(self, folder: Path, dataset: str = "plans") -> Rows:
-        state = self.state(folder, dataset)
-        assert state is not None
-        return state.rows
+_duckdb_file, _files_folder = _below("shelf.duckdb"), _below("shelf")
 
 
-def _read_duckdb(path: Path, dataset: str) -> State | None:
+def _listed(spot: Spot) -> list[str]:
+    return sorted(str(path) for path in spot.folder.glob("there/**"))
+
+
+def _read_duckdb(spot: Spot, dataset: str) -> State | None:
+    path = _duckdb_file(spot)
     if not path.exists():
         return None
     while True:
@@ -70,8 +48,8 @@ def _read_duckdb(path: Path, dataset: str) -> State | None:
             time.sleep(0.005)
 
 
-def _read_files(path: Path, dataset: str) -> State | None:
-    manifest = path / dataset / "manifest.json"
+def _read_files(spot: Spot, dataset: str) -> State | None:
+    manifest = _files_folder(spot) / dataset / "manifest.json"
     for file in manifest.parent.glob("*.parquet"):
         pq.read_metadata(file)  # fails for half a file: none may ever have the name of a whole one
     if not manifest.exists():
@@ -85,7 +63,17 @@ def _read_files(path: Path, dataset: str) -> State | None:
     return State(rows, tuple(columns.items()), tuple((file["file"], file["sha256"]) for file in content["files"]))
 
 
+ON_DISK = frozenset({DISK, JSON_TEXT})
+
 PLACES = (
-    Place("duckdb", "shelf.duckdb", _read_duckdb),
-    Place("files", "shelf", _read_files),
+    Place(
+        "duckdb",
+        lambda spot: {"path": str(_duckdb_file(spot))},
+        _read_duckdb,
+        _listed,
+        abilities=ON_DISK,
+        folds=True,
+        traced=frozenset({"mogul_assets.destinations.duckdb"}),  # DuckDB writes below Python
+    ),
+    Place("files", lambda spot: {"path": str(_files_folder(spot))}, _read_files, _listed, abilities=ON_DISK),
 )

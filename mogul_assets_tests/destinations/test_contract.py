@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import resource
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -15,6 +16,7 @@ from mogul_assets.errors import DestinationRefused, StoreDamaged
 from mogul_assets.store.table import new_generation
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
+from mogul_assets_tests.destinations.place import DISK, JSON_TEXT
 from mogul_assets_tests.tables import rows_of
 
 JSON = {"json": "true"}
@@ -191,10 +193,28 @@ NAMES = ("select", "Order", 'say "hi"', "o'clock", "naïve", "日本", "a b", "a
 
 
 def test_any_name_can_name_a_column(destination, place, table, tmp_path):
-    row = {"id": 1, **{name: f"in {name}" for name in NAMES}}
+    row = {"id": 1, **{name: f"in {name}" for name in NAMES if name not in place.refused_names}}
     destination.deliver(table([row]))
     destination.deliver(table([row]))
     assert place.rows(tmp_path) == [row]
+
+
+def test_a_name_that_cannot_name_a_column_there_is_told(destination, place, table, tmp_path):
+    for name in place.refused_names:
+        with pytest.raises(DestinationRefused, match=re.escape(name)):
+            destination.deliver(table([{"id": 1, name: "a"}]))
+        assert place.state(tmp_path) is None
+
+
+def test_names_that_differ_in_case_only_are_two_columns_or_refused_by_name(destination, place, table, tmp_path):
+    both = table([{"id": 1, "word": "a", "Word": "b"}])
+    if place.folds:
+        with pytest.raises(DestinationRefused, match="'word' and 'Word'"):
+            destination.deliver(both)
+        assert place.state(tmp_path) is None
+    else:
+        destination.deliver(both)
+        assert place.rows(tmp_path) == [{"id": 1, "word": "a", "Word": "b"}]
 
 
 @pytest.mark.parametrize(
@@ -228,9 +248,17 @@ def test_any_name_can_name_a_column(destination, place, table, tmp_path):
         "5 MB",
     ],
 )
-def test_any_text_arrives_as_it_is(text, destination, place, table, tmp_path):
-    destination.deliver(table([{"id": 1, "text": text}, {"id": 2, "text": None}]))
-    assert [row["text"] for row in place.rows(tmp_path)] == [text, None]
+def test_any_text_within_the_limits_arrives_as_it_is(text, destination, place, table, tmp_path):
+    texts = table([{"id": 1, "text": text}, {"id": 2, "text": None}])
+    limits = destination.capabilities
+    too_long = limits.text_bytes is not None and len(text.encode()) > limits.text_bytes
+    if too_long or ("\0" in text and not limits.nul_in_text):
+        with pytest.raises(DestinationRefused, match=r"plans\.text of row"):
+            destination.deliver(texts)
+        assert place.state(tmp_path) is None
+    else:
+        destination.deliver(texts)
+        assert [row["text"] for row in place.rows(tmp_path)] == [text, None]
 
 
 def test_extremes_of_every_kind_arrive_as_they_are(destination, place, table, tmp_path):
@@ -243,7 +271,7 @@ def test_extremes_of_every_kind_arrive_as_they_are(destination, place, table, tm
             "flag": False,
             "moment": on(1, 1),
             "day": date.min,
-            "free": '{"a": 1, "a": 2.0, "b": 1e999}',
+            "free": '{"a":[1,"ü",null],"b":{}}',
         },
         {"id": 0, **dict.fromkeys(EVERY_KIND.names[1:])},
         {
@@ -254,10 +282,19 @@ def test_extremes_of_every_kind_arrive_as_they_are(destination, place, table, tm
             "flag": True,
             "moment": datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
             "day": date.max,
-            "free": "12345678901234567890.10",
+            "free": "null",
         },
     ]
     destination.deliver(table(rows, schema=EVERY_KIND))
+    assert place.rows(tmp_path) == rows
+
+
+@pytest.mark.needs(JSON_TEXT)
+def test_json_arrives_to_the_byte(destination, place, table, tmp_path):
+    texts = ['{"a": 1, "a": 2.0, "b": 1e999}', "12345678901234567890.10", " [ ] "]
+    rows = [{"id": number, "free": text} for number, text in enumerate(texts)]
+    schema = pa.schema([EVERY_KIND.field("id"), EVERY_KIND.field("free")])
+    destination.deliver(table(rows, schema=schema))
     assert place.rows(tmp_path) == rows
 
 
@@ -357,7 +394,7 @@ def test_a_preview_looks_within_the_window_only(destination, table):
 def test_a_preview_of_a_first_delivery_makes_nothing(destination, place, table, tmp_path):
     preview = destination.preview(table([{"id": 1}]))
     assert (preview.new, preview.changed, preview.gone) == (1, 0, 0)
-    assert not (tmp_path / place.below).exists()
+    assert place.everything(tmp_path) == []
 
 
 def test_a_preview_counts_a_column_that_comes_or_goes_as_a_change(destination, table):
@@ -380,13 +417,14 @@ def test_a_preview_refuses_what_the_delivery_would_refuse(destination, table):
 
 def test_a_check_tries_everything_and_leaves_nothing(destination, place, table, tmp_path):
     assert [permission.problem for permission in destination.check()] == [None] * len(destination.check())
-    assert list(tmp_path.iterdir()) == []
+    assert place.everything(tmp_path) == []
     destination.deliver(table([{"id": 1}]))
-    before, files = place.state(tmp_path), sorted(tmp_path.rglob("*"))
+    before, everything = place.state(tmp_path), place.everything(tmp_path)
     assert not any(permission.problem for permission in destination.check())
-    assert (place.state(tmp_path), sorted(tmp_path.rglob("*"))) == (before, files)
+    assert (place.state(tmp_path), place.everything(tmp_path)) == (before, everything)
 
 
+@pytest.mark.needs(DISK)
 def test_below_a_file_nothing_can_be_delivered_and_the_check_says_so(place, table, tmp_path):
     (tmp_path / "file").write_text("in the way")
     destination = place.destination(tmp_path / "file" / "folder")
@@ -397,6 +435,7 @@ def test_below_a_file_nothing_can_be_delivered_and_the_check_says_so(place, tabl
     assert problems[0].remedy
 
 
+@pytest.mark.needs(DISK)
 def test_a_folder_of_the_system_cannot_be_written_to(place, table):
     destination = place.destination(Path("/proc/mogul"))
     with pytest.raises(DestinationRefused, match="/proc/mogul"):
@@ -448,6 +487,7 @@ def deliver_to_a_full_disk(place, folder, table):
         place.destination(folder).deliver(table)
 
 
+@pytest.mark.needs(DISK)
 def test_a_full_disk_is_told_and_what_lay_there_stands(place, table, tmp_path):
     chance = random.Random(7)
     place.destination(tmp_path).deliver(table([{"id": 1, "noise": "a"}]))

@@ -13,8 +13,10 @@ import pytest
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
-from mogul_assets_tests.destinations.places import Place, State
+from mogul_assets_tests.destinations.place import DISK, Place, State
 from mogul_assets_tests.tables import table_of
+
+pytestmark = [pytest.mark.needs(DISK), pytest.mark.slow]
 
 PARTS = 4
 """The walk over all points is cut in parts, which run beside each other."""
@@ -100,13 +102,11 @@ def _later(table: Table) -> Table:
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_killed_before_each_call_and_each_line(part, place, trial, tmp_path):
-    # What Python does to the disk are calls; DuckDB does it below Python, so there each line of ours is a point.
-    lines = {"mogul_assets.destinations.duckdb"} if place.word == "duckdb" else set()
     attempts = trial.attempts()
-    points = killing.points(deliver, place, next(attempts), trial.new, within=lines)
+    points = killing.points(deliver, place, next(attempts), trial.new, within=place.traced)
     assert points > 15
     for point in range(part, points, PARTS):
-        assert killing.kill_at(point, deliver, place, next(attempts), trial.new, within=lines)
+        assert killing.kill_at(point, deliver, place, next(attempts), trial.new, within=place.traced)
     next(attempts)
     assert "old" in trial.left
 
