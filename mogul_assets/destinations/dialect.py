@@ -1,0 +1,419 @@
+"""What warehouses differ in, as data, and the statements of a delivery made from it. No I/O.
+
+The statements are the ones that run and the ones that a preview shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from mogul_assets.catalog.columns import Kind
+from mogul_assets.destinations.base import Outcome
+from mogul_assets.destinations.columns import Evolution, description, distinct, is_json
+from mogul_assets.destinations.log import KEPT, Entry
+from mogul_assets.errors import DestinationRefused
+from mogul_assets.store.table import Table
+from mogul_assets.store.window import BEGINNING
+
+LOG = "mogul_deliveries"
+CREATED = "created"
+"""The outcome in the one row of the log, for each dataset, that deliveries lock: no delivery itself."""
+
+LOG_SCHEMA = pa.schema(
+    [
+        pa.field(name, kind.arrow, metadata={"description": text})
+        for name, kind, text in (
+            ("dataset", Kind.TEXT, "The dataset, as its table is named"),
+            ("generation", Kind.TEXT, "The refresh of the account that was delivered; sorts by time"),
+            ("window_start", Kind.MOMENT, "First moment that was replaced; null where there is none"),
+            ("window_end", Kind.MOMENT, "First moment after what was replaced; null where there is none"),
+            ("rows", Kind.INT, "Rows sent"),
+            ("bytes", Kind.INT, "Bytes sent, as compressed Parquet"),
+            ("schema_fingerprint", Kind.TEXT, "Changes when the columns do"),
+            ("started_at", Kind.MOMENT, "When the delivery began"),
+            ("finished_at", Kind.MOMENT, "When the delivery ended"),
+            ("outcome", Kind.TEXT, "delivered, superseded (nothing was changed), or created: the row that is locked"),
+            ("delivery_id", Kind.TEXT, "The delivery, as Dagster shows it too"),
+        )
+    ],
+    metadata={"description": "What was delivered here, and when. One row a delivery, written in its transaction."},
+)
+
+_COPY = "__mogul_new"
+"""Ends the name of a column that is taking another's place."""
+
+_KINDS: dict[pa.DataType, Kind] = {kind.arrow: kind for kind in Kind if kind is not Kind.JSON}
+
+
+def kind_of(field: pa.Field[pa.DataType]) -> Kind:
+    """Which of the seven kinds a field is.
+
+    Raises:
+        DestinationRefused: for any other type.
+    """
+    if is_json(field):
+        return Kind.JSON
+    if field.type not in _KINDS:
+        raise DestinationRefused(
+            f"column '{field.name}' has the type {field.type}", remedy="cast it to one of the types of the datasets"
+        )
+    return _KINDS[field.type]
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A column as it lies there, its type spelled as in ``Dialect.types`` where it is one of those."""
+
+    name: str
+    type: str
+    comment: str | None = None
+
+
+@dataclass(frozen=True)
+class There:
+    """What lies at the destination. Columns by their table's folded name; a table that is not there has none."""
+
+    schema: bool
+    columns: Mapping[str, tuple[Held, ...]]
+    comments: Mapping[str, str | None]
+    """Of the tables, by the same name."""
+    locked: bool = False
+    """Whether the log has the dataset's row to lock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Statements:
+    """A delivery, in its order: ``before`` outside of the transaction, the rest inside.
+
+    ``superseded`` counts newer deliveries to any moment of the window.
+    """
+
+    before: tuple[str, ...]
+    lock: str
+    superseded: str
+    delete: str
+    insert: str
+    prune: str
+    rewritten: tuple[str, ...] = ()
+    """Columns that ``before`` copies into a new type, told as ``name: old to new``."""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        return (*self.before, self.delete, self.insert)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dialect:
+    """How one warehouse spells things. Templates are filled by ``str.format``."""
+
+    types: Mapping[Kind, str]
+    """As the engine's own catalogue spells them, so that what is held and what is wanted can be compared."""
+    staged: Mapping[Kind, str]
+    """The staging table's types: JSON is text there."""
+    fold: Callable[[str], str]
+    quote: Callable[[str], str]
+    """One identifier, quoted as it is."""
+    literal: Callable[[str], str]
+    moment: Callable[[datetime], str]
+    parsed: str = "PARSE_JSON({})"
+    unparsed: str = "TRY_PARSE_JSON({}) IS NULL"
+    """Holds for a JSON text that the engine does not take; said of a column that is not null."""
+    size: str = "OCTET_LENGTH({})"
+    fetched: Mapping[Kind, str]
+    """How a column is read back for comparison: text, integers (microseconds since 1970 for moments), floats,
+    flags and days; kinds that are not compared are absent."""
+    widens: Mapping[tuple[str, str], str | None]
+    """Changes of type, (old, new), that keep every value: ``None`` where the engine alters in place, else the
+    expression that makes the new value of the old ``{}``."""
+    day: Callable[[datetime], str] = lambda at: f"DATE '{at.date().isoformat()}'"
+    create_schema: str = "CREATE SCHEMA IF NOT EXISTS {schema}"
+    create: str = "CREATE TABLE IF NOT EXISTS {table} ({columns}){comment}{clauses}"
+    table_comment: str = ""
+    """Told at creation; empty where that takes a statement of its own."""
+    column_comment: str = ""
+    clauses: Callable[[Table], str] = lambda _: ""
+    """Keys and partitions of a new table, with a space before them."""
+    add: str = "ALTER TABLE {table} ADD COLUMN {column} {type}{comment}"
+    retype: str = "ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {type}"
+    rename: str = "ALTER TABLE {table} RENAME COLUMN {column} TO {to}"
+    drop: str = "ALTER TABLE {table} DROP COLUMN {column}"
+    comment_on_table: str = "COMMENT ON TABLE {table} IS {text}"
+    comment_on_column: str = "COMMENT ON COLUMN {table}.{column} IS {text}"
+
+    def name(self, *names: str) -> str:
+        """A path, folded and then quoted."""
+        return ".".join(self.quote(self.fold(name)) for name in names)
+
+    def value(self, value: object) -> str:
+        """A text, an integer, a moment or nothing."""
+        if value is None:
+            return "NULL"
+        if isinstance(value, datetime):
+            return self.moment(value)
+        return str(value) if isinstance(value, int) else self.literal(str(value))
+
+    def columns(self, schema: pa.Schema) -> dict[str, str]:
+        """Type by name, each in the dataset's spelling.
+
+        Raises:
+            DestinationRefused: for a type that no dataset has.
+        """
+        return {field.name: self.types[kind_of(field)] for field in schema}
+
+    def staging(self, path: str, schema: pa.Schema, *, create: str = "CREATE TABLE {table} ({columns})") -> str:
+        """The staging table: the dataset's own spelling of names, and JSON as text."""
+        columns = (f"{self.quote(field.name)} {self.staged[kind_of(field)]}" for field in schema)
+        return create.format(table=path, columns=", ".join(columns))
+
+    def created(self, path: str, schema: pa.Schema, clauses: str = "") -> list[str]:
+        """The statements that make a table with its comments."""
+        columns = ", ".join(
+            f"{self.name(field.name)} {self.types[kind_of(field)]}"
+            + _told(self.column_comment, self.literal, description(field))
+            for field in schema
+        )
+        comment = _told(self.table_comment, self.literal, description(schema))
+        made = self.create.format(table=path, columns=columns, comment=comment, clauses=clauses)
+        held = tuple(
+            Held(self.fold(field.name), "", description(field) if self.column_comment else None) for field in schema
+        )
+        return [made, *self.commented(path, schema, held, description(schema) if self.table_comment else None)]
+
+    def commented(self, path: str, schema: pa.Schema, held: tuple[Held, ...], comment: str | None) -> list[str]:
+        """What changes the comments that differ; one that the catalogue does not have stays."""
+        there = {self.fold(column.name): column.comment for column in held}
+        found = []
+        if (text := description(schema)) and text != comment:
+            found.append(self.comment_on_table.format(table=path, text=self.literal(text)))
+        for field in schema:
+            if (text := description(field)) and text != there.get(self.fold(field.name)):
+                column = self.name(field.name)
+                found.append(self.comment_on_column.format(table=path, column=column, text=self.literal(text)))
+        return found
+
+    def evolved(
+        self, path: str, table: Table, held: tuple[Held, ...], comment: str | None, *, at: str
+    ) -> tuple[list[str], list[str]]:
+        """What makes the columns there those of the table, and which of them are rewritten for it.
+
+        A column that could not be altered in place gets a new one that takes its name. Where that was broken
+        off, it is gone on with: the copy's name tells.
+
+        Raises:
+            DestinationRefused: where a column changed its type and could lose by it.
+        """
+        wanted, there = self.columns(table.schema), {column.name: column.type for column in held}
+        change = Evolution.between(there, wanted, widens=self.widens, fold=self.fold)
+        types = {self.fold(name): kind for name, kind in there.items()}
+        if change.retyped:
+            column = change.retyped[0]
+            was = types[self.fold(column)]
+            kept = self.rename.format(table=path, column=self.name(column), to=self.name(f"{column}_before"))
+            raise DestinationRefused(
+                f"{at}.{column} is {was} there and {wanted[column]} now",
+                remedy=f"look who reads it, then run: {kept};  the next delivery adds the column anew",
+            )
+        texts = {field.name: description(field) for field in table.schema}
+        statements: list[str] = []
+        rewritten: list[str] = []
+        for column in change.added:
+            if types.get(self.fold(column + _COPY)) == wanted[column]:
+                statements.append(self._renamed(path, column))
+            else:
+                told = _told(self.column_comment, self.literal, texts[column])
+                statements.append(
+                    self.add.format(table=path, column=self.name(column), type=wanted[column], comment=told)
+                )
+        for column in change.widened:
+            was, now = types[self.fold(column)], wanted[column]
+            expression = self.widens[was, now]
+            if expression is None:
+                statements.append(self.retype.format(table=path, column=self.name(column), type=now))
+                continue
+            copy = self.name(column + _COPY)
+            if self.fold(column + _COPY) not in types:
+                statements.append(self.add.format(table=path, column=copy, type=now, comment=""))
+            value = expression.format(self.name(column))
+            statements += [
+                f"UPDATE {path} SET {copy} = {value} WHERE true",
+                self.drop.format(table=path, column=self.name(column)),
+                self._renamed(path, column),
+            ]
+            rewritten.append(f"{column}: {was} to {now}")
+        fresh = {self.fold(column) for column in (*change.added, *(name.partition(":")[0] for name in rewritten))}
+        told_already = {self.fold(column) for column in change.added} if self.column_comment else set()
+        known = tuple(
+            Held(self.fold(field.name), "", texts[field.name])
+            for field in table.schema
+            if self.fold(field.name) in told_already
+        )
+        rest = tuple(column for column in held if self.fold(column.name) not in fresh)
+        return [*statements, *self.commented(path, table.schema, (*rest, *known), comment)], rewritten
+
+    def _renamed(self, path: str, column: str) -> str:
+        return self.rename.format(table=path, column=self.name(column + _COPY), to=self.name(column))
+
+    def within(self, table: Table) -> str:
+        """The condition that holds for exactly the rows which the table replaces."""
+        if table.window is None:
+            return "true"
+        assert table.window_column is not None
+        kind = kind_of(table.schema.field(table.window_column))
+        column, edge = self.name(table.window_column), self.day if kind is Kind.DAY else self.moment
+        start, end = table.window.start, table.window.end
+        conditions = [] if start == BEGINNING else [f"{column} >= {edge(start)}"]
+        conditions += [] if end is None else [f"{column} < {edge(end)}"]
+        return " AND ".join(conditions) or "true"
+
+    def statements(
+        self, namespace: tuple[str, ...], table: Table, there: There, *, staging: str, now: datetime, at: str
+    ) -> Statements:
+        """The delivery of ``table`` from the table ``staging`` (a quoted path) to where ``there`` lies.
+
+        Raises:
+            DestinationRefused: for a change of type that could lose values, and names that fold alike.
+        """
+        distinct(table.schema.names, self.fold, at=at)
+        path, log = self.name(*namespace, table.dataset), self.name(*namespace, LOG)
+        before: list[str] = []
+        rewritten: list[str] = []
+        if not there.schema:
+            before.append(self.create_schema.format(schema=self.name(*namespace)))
+        if not there.columns.get(self.fold(LOG)):
+            before += self.created(log, LOG_SCHEMA)
+        held = there.columns.get(self.fold(table.dataset), ())
+        if held:
+            evolved, rewritten = self.evolved(path, table, held, there.comments.get(self.fold(table.dataset)), at=at)
+            before += evolved
+        else:
+            before += self.created(path, table.schema, self.clauses(table))
+        dataset = f"{self.name('dataset')} = {self.literal(table.dataset)}"
+        outcome = self.name("outcome")
+        if not there.locked:
+            before.append(self.logged(log, _sentinel(table, now)))
+        names = ", ".join(self.name(field.name) for field in table.schema)
+        values = ", ".join(
+            self.parsed.format(self.quote(field.name)) if is_json(field) else self.quote(field.name)
+            for field in table.schema
+        )
+        return Statements(
+            before=tuple(before),
+            lock=(
+                f"UPDATE {log} SET {self.name('finished_at')} = {self.moment(now)}"
+                f" WHERE {dataset} AND {outcome} = {self.literal(CREATED)}"
+            ),
+            superseded=(
+                f"SELECT count(*) FROM {log} WHERE {dataset} AND {outcome} = {self.literal(Outcome.DELIVERED)}"
+                f" AND {self.name('generation')} > {self.literal(table.generation)}{self._overlaps(table)}"
+            ),
+            delete=f"DELETE FROM {path} WHERE {self.within(table)}",
+            insert=f"INSERT INTO {path} ({names}) SELECT {values} FROM {staging}",
+            prune=(
+                f"DELETE FROM {log} WHERE {dataset} AND {outcome} <> {self.literal(CREATED)}"
+                f" AND {self.name('finished_at')} < {self.moment(now - KEPT)}"
+            ),
+            rewritten=tuple(rewritten),
+        )
+
+    def _overlaps(self, table: Table) -> str:
+        """Holds for rows of the log whose window has a moment in common with the table's."""
+        if table.window is None:
+            return ""
+        start, end = self.name("window_start"), self.name("window_end")
+        before = f" AND ({end} IS NULL OR {end} > {self.moment(table.window.start)})"
+        return before + (
+            f" AND ({start} IS NULL OR {start} < {self.moment(table.window.end)})" if table.window.end else ""
+        )
+
+    def logged(self, log: str, entry: Entry) -> str:
+        """Adds a row to the log."""
+        names = ", ".join(self.name(field.name) for field in LOG_SCHEMA)
+        values = ", ".join(self.value(getattr(entry, field.name)) for field in LOG_SCHEMA)
+        return f"INSERT INTO {log} ({names}) VALUES ({values})"
+
+    def arrived(self, log: str, delivery_id: str) -> str:
+        """Counts the delivery's own rows in the log."""
+        return (
+            f"SELECT count(*) FROM {log} WHERE {self.name('delivery_id')} = {self.literal(delivery_id)}"
+            f" AND {self.name('outcome')} <> {self.literal(CREATED)}"
+        )
+
+    def locked(self, log: str, dataset: str) -> str:
+        """Counts the dataset's rows to lock."""
+        return (
+            f"SELECT count(*) FROM {log} WHERE {self.name('dataset')} = {self.literal(dataset)}"
+            f" AND {self.name('outcome')} = {self.literal(CREATED)}"
+        )
+
+    def last(self, log: str, dataset: str) -> str:
+        """When the dataset last arrived, in microseconds since 1970, or null."""
+        finished = self.fetched[Kind.MOMENT].format(f"max({self.name('finished_at')})")
+        return (
+            f"SELECT {finished} FROM {log} WHERE {self.name('dataset')} = {self.literal(dataset)}"
+            f" AND {self.name('outcome')} = {self.literal(Outcome.DELIVERED)}"
+        )
+
+    def misfit(self, staging: str, key: tuple[str, ...], column: str) -> str:
+        """Finds one staged row whose JSON the engine does not take: its key as text, and the size in bytes."""
+        name = self.quote(column)
+        keys = "".join(f"CAST({self.quote(one)} AS {self.staged[Kind.TEXT]}), " for one in key)
+        return (
+            f"SELECT {keys}{self.size.format(name)} FROM {staging}"
+            f" WHERE {name} IS NOT NULL AND {self.unparsed.format(name)} LIMIT 1"
+        )
+
+    def read(self, path: str, table: Table, held: tuple[Held, ...]) -> tuple[str, pa.Schema]:
+        """Reads what the table would replace, for comparison, and what comes: names in the dataset's spelling.
+
+        Of a column that the dataset does not have, whether it is null is all that is read.
+        """
+        fields = {self.fold(field.name): field for field in table.schema}
+        values, read = [], []
+        for column in held:
+            field = fields.get(self.fold(column.name))
+            name = self.quote(column.name)
+            if field is None:
+                values.append(f"CASE WHEN {name} IS NOT NULL THEN 1 END")
+                read.append(pa.field(column.name, pa.int64()))
+            elif (kind := kind_of(field)) in self.fetched:
+                values.append(self.fetched[kind].format(name))
+                read.append(pa.field(field.name, pa.int64() if kind is Kind.MOMENT else kind.arrow))
+        return f"SELECT {', '.join(values)} FROM {path} WHERE {self.within(table)}", pa.schema(read)
+
+
+def _sentinel(table: Table, now: datetime) -> Entry:
+    return Entry(
+        dataset=table.dataset,
+        generation="",
+        window_start=None,
+        window_end=None,
+        rows=0,
+        bytes=0,
+        schema_fingerprint="",
+        started_at=now,
+        finished_at=now,
+        outcome=CREATED,  # type: ignore[arg-type] # no delivery's outcome: the row stands for the dataset
+        delivery_id="",
+    )
+
+
+def _told(template: str, literal: Callable[[str], str], text: str) -> str:
+    return template.format(text=literal(text)) if template and text else ""
+
+
+def ascii_upper(name: str) -> str:
+    """Folds what an engine folds without quotes: ``str.upper`` would make ß and SS one name."""
+    return name.encode().upper().decode()
+
+
+def ascii_lower(name: str) -> str:
+    return name.encode().lower().decode()
+
+
+def utc(at: datetime) -> str:
+    """``2026-11-23 02:05:12.123456``, of four digits in every year."""
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")

@@ -1,0 +1,418 @@
+"""A delivery into a warehouse: one flow for all, each type saying only what is its own.
+
+Bulk load into a staging table, then ``DELETE`` and ``INSERT … SELECT`` in one transaction, so that a reader sees
+the old rows until it sees the new ones, and grants, views and policies on the table stand. DDL commits by itself
+in most warehouses: the schema is changed before.
+"""
+
+import logging
+import tempfile
+import time
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_hex
+from typing import Any, Protocol, TypeVar
+
+import dagster as dg
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import Field
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
+
+from mogul_assets.catalog.columns import Kind
+from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome, Preview
+from mogul_assets.destinations.columns import is_json
+from mogul_assets.destinations.dialect import LOG, Dialect, Statements, There, kind_of
+from mogul_assets.destinations.limits import Oversize, fitting
+from mogul_assets.destinations.log import Entry
+from mogul_assets.destinations.relations import differences, parquet, types
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError, StoreDamaged
+from mogul_assets.store.sql import quoted
+from mogul_assets.store.table import Table
+
+T = TypeVar("T")
+
+STANDS = "what was delivered before stands"
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WAIT = 60
+"""Seconds for which a delivery comes back after meeting another."""
+
+_log = logging.getLogger(__name__)
+
+
+class Conflict(Exception):
+    """Another delivery was at the same rows, or made the same table: begin again."""
+
+
+class Session(Protocol):
+    """An open connection. It raises what the vendor's client raises."""
+
+    def execute(self, statement: str) -> int:
+        """Runs one statement; the rows that it changed, where it changed any."""
+
+    def rows(self, statement: str) -> Sequence[tuple[Any, ...]]: ...
+
+    def batches(self, statement: str) -> Iterable[pa.RecordBatch | pa.Table]:
+        """The rows by columns, in the order of the query: memory does not grow with them."""
+
+    def close(self) -> None: ...
+
+
+class Warehouse(Destination):
+    """One schema of one warehouse, with a table per dataset, named like it, and ``mogul_deliveries``."""
+
+    connection: dg.ResourceDependency[dg.ConfigurableResource[Any] | None] = None  # type: ignore[assignment]
+    """A resource of the user's own, used instead of the one made from the settings."""
+
+    oversize: Oversize = Field(
+        default="refuse", description="A value beyond the limits: refuse the delivery, or deliver null in its place."
+    )
+    step_seconds: float = Field(default=3600, gt=0, description="How long one step of a delivery may take.")
+
+    # What a type says of itself.
+
+    @property
+    @abstractmethod
+    def dialect(self) -> Dialect: ...
+
+    @property
+    @abstractmethod
+    def namespace(self) -> tuple[str, ...]:
+        """What stands before a table's name: database and schema, or the like."""
+
+    @abstractmethod
+    def session(self) -> Session:
+        """Connect, in 20 s at most. The vendor's SDK is imported here."""
+
+    @abstractmethod
+    def look(self, session: Session, names: Sequence[str]) -> There:
+        """The schema, and the tables of these names in it, as the catalogue there has them."""
+
+    @abstractmethod
+    def stage(self, session: Session, table: Table, files: Sequence[Path], staging: str) -> None:
+        """Load the files, in bulk, into a new table of the quoted path ``staging``; there may be no file."""
+
+    @abstractmethod
+    def told(self, error: Exception) -> MogulError | Conflict | None:
+        """What an exception of the vendor's client means; ``None`` where it is none of its exceptions.
+
+        The message says what is the matter there, without a value or a secret.
+        """
+
+    # What a type may do otherwise.
+
+    def unstage(self, session: Session, table: Table, staging: str) -> None:  # noqa: ARG002 - others need the table
+        """Remove what ``stage`` made, however far it came."""
+        session.execute(f"DROP TABLE IF EXISTS {staging}")
+
+    def staging(self, table: Table, delivery: str) -> str:
+        """The quoted path of a delivery's staging table."""
+        return self.dialect.name(*self.namespace, f"mogul_{delivery}_{table.dataset}"[:100])
+
+    def location(self, dataset: str) -> str:
+        """Where a person looks."""
+        return ".".join(self.dialect.fold(name) for name in (*self.namespace, dataset))
+
+    def transact(
+        self, session: Session, table: Table, statements: Statements, entry: Callable[[Outcome], Entry]
+    ) -> Entry:
+        """Replace the rows and write the log, in one transaction, which is rolled back on any error.
+
+        Raises:
+            Conflict: another delivery was faster; nothing was changed.
+            StoreDamaged: other rows arrived than the table says.
+        """
+        session.execute("BEGIN")
+        try:
+            session.execute(statements.lock)
+            ((newer,),) = session.rows(statements.superseded)
+            done = entry(Outcome.SUPERSEDED)
+            if not newer:
+                session.execute(statements.delete)
+                self._whole(table, session.execute(statements.insert))
+                done = entry(Outcome.DELIVERED)
+            session.execute(self.dialect.logged(self._log_path, done))
+            session.execute(statements.prune)
+        except BaseException:
+            self._quietly(lambda: session.execute("ROLLBACK"), "roll back")
+            raise
+        self._commit(session, done)
+        return done
+
+    # The verbs.
+
+    def deliver(self, table: Table) -> Delivered:
+        """Replace the dataset's table, or exactly the window in it, in one transaction.
+
+        A new column is added and a type is widened; a column that the dataset no longer has stays, null in new
+        rows. Tables are emptied and filled, never dropped.
+
+        Raises:
+            DestinationUnavailable: it cannot be reached, or another delivery was in the way for a minute.
+            DestinationRefused: a column changed its type, a value beyond the limits, a missing permission and
+                the like.
+            StoreDamaged: a file of the table is missing, or holds other rows than it says.
+        """
+        began, started_at, delivery = time.monotonic(), datetime.now(UTC), token_hex(8)
+        self._refuse(table)
+        at = self._at(table)
+        staging = self.staging(table, delivery)
+
+        def entry(outcome: Outcome) -> Entry:
+            return Entry.of(table, outcome, started_at=started_at, delivery_id=delivery)
+
+        with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
+            fitted = fitting(table, self.capabilities, oversize=self.oversize, folder=Path(folder), at=at)
+            with self._connected(at) as session:
+                statements = self._patiently(at, lambda: self._prepared(session, table, staging, started_at))
+                try:
+                    with self._during("staging the rows", at):
+                        self.stage(session, table, fitted.files, staging)
+                    done = self._patiently(at, lambda: self._transacted(session, table, statements, staging, entry))
+                finally:
+                    self._quietly(lambda: self.unstage(session, table, staging), f"remove {staging}")
+        delivered = done.delivered(self.location(table.dataset), seconds=time.monotonic() - began)
+        details: dict[str, str | int | float] = dict(delivered.details)
+        if fitted.nulled:
+            details["oversize"] = fitted.nulled
+        if statements.rewritten:
+            details["rewritten"] = ", ".join(statements.rewritten)
+            _log.warning("%s: columns were rewritten for a new type: %s", at, details["rewritten"])
+        return replace(delivered, details=details)
+
+    def preview(self, table: Table) -> Preview:
+        """What ``deliver`` would do, with its statements; it raises what that would refuse.
+
+        Rows are compared by key. JSON is left out of the comparison: the warehouse keeps it parsed, and spells it
+        its own way.
+        """
+        self._refuse(table)
+        at, now = self._at(table), datetime.now(UTC)
+        with tempfile.TemporaryDirectory(prefix="mogul-") as folder, self._connected(at) as session:
+            there = self._looked(session, table, at)
+            statements = self.dialect.statements(
+                self.namespace, table, there, staging=self.staging(table, "preview"), now=now, at=at
+            )
+            counts: tuple[int | None, int | None, int | None] = (table.rows, 0, 0) if table.key else (None, None, None)
+            if table.key and there.columns.get(self.dialect.fold(table.dataset)):
+                with self._during("reading what lies there", at):
+                    counts = self._compared(session, table, there, Path(folder))
+        new, changed, gone = counts
+        return Preview(
+            location=self.location(table.dataset),
+            rows=table.rows,
+            columns=tuple((self.dialect.fold(name), kind) for name, kind in self.dialect.columns(table.schema).items()),
+            window=table.window,
+            new=new,
+            changed=changed,
+            gone=gone,
+            statements=statements.shown,
+        )
+
+    def forget(self) -> list[Leftover]:
+        """The tables of the datasets that were ever delivered, the log last; none where there is no log."""
+        with self._connected(self.name) as session, self._during("reading its log", self.name):
+            if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
+                return []
+            dataset = self.dialect.name("dataset")
+            found = [name for (name,) in session.rows(f"SELECT DISTINCT {dataset} FROM {self._log_path} ORDER BY 1")]
+        return [
+            Leftover(f"table {self.location(name)}", f"DROP TABLE {self.dialect.name(*self.namespace, name)};")
+            for name in (*found, LOG)
+        ]
+
+    def last_delivery(self, dataset: str) -> datetime | None:
+        with self._connected(self.name) as session, self._during("reading its log", self.name):
+            if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
+                return None
+            ((microseconds,),) = session.rows(self.dialect.last(self._log_path, dataset))
+        return None if microseconds is None else _EPOCH + timedelta(microseconds=int(microseconds))
+
+    # How they do it.
+
+    @property
+    def _log_path(self) -> str:
+        return self.dialect.name(*self.namespace, LOG)
+
+    def _at(self, table: Table) -> str:
+        return f"{self.name}: {table.dataset}"
+
+    def _refuse(self, table: Table) -> None:
+        """Refuse what can be refused by looking at the handle alone."""
+        if self.dialect.fold(table.dataset) == self.dialect.fold(LOG):
+            raise DestinationRefused(f"{self.name}: {LOG} is the log of deliveries", remedy="rename the dataset")
+        for path in table.paths:
+            if not Path(path).is_file():
+                raise StoreDamaged(f"{table.dataset}: {path} is missing", remedy="refresh the dataset")
+
+    @contextmanager
+    def _connected(self, at: str) -> Iterator[Session]:
+        with self._during("connecting", at):
+            session = self.session()
+        try:
+            yield session
+        finally:
+            self._quietly(session.close, "close the connection")
+
+    @contextmanager
+    def _during(self, step: str, at: str) -> Iterator[None]:
+        """Tells the vendor's errors of the block in one line of ours."""
+        try:
+            yield
+        except (MogulError, Conflict):
+            raise
+        except Exception as error:
+            told = self.told(error)
+            if told is None:
+                raise
+            if isinstance(told, MogulError):
+                told = type(told)(f"{at}: {step}: {told.message}; {STANDS}", remedy=told.remedy)
+            raise told from None  # the vendor's own text may quote values
+
+    def _patiently(self, at: str, work: Callable[[], T]) -> T:
+        """``work``, begun again while another delivery is in its way.
+
+        Raises:
+            DestinationUnavailable: after a minute of that.
+        """
+        again = Retrying(
+            retry=retry_if_exception_type(Conflict),
+            stop=stop_after_delay(_WAIT),
+            wait=wait_random_exponential(multiplier=0.1, max=5),
+            reraise=True,
+        )
+        try:
+            return again(work)
+        except Conflict:
+            raise DestinationUnavailable(
+                f"{at}: other deliveries were in the way for {_WAIT} seconds; {STANDS}", remedy="it is tried again"
+            ) from None
+
+    def _looked(self, session: Session, table: Table, at: str) -> There:
+        with self._during("looking at what is there", at):
+            there = self.look(session, (table.dataset, LOG))
+            if not there.columns.get(self.dialect.fold(LOG)):
+                return there
+            ((count,),) = session.rows(self.dialect.locked(self._log_path, table.dataset))
+            return replace(there, locked=bool(count))
+
+    def _prepared(self, session: Session, table: Table, staging: str, now: datetime) -> Statements:
+        """The statements, after running those that are outside of the transaction."""
+        at = self._at(table)
+        there = self._looked(session, table, at)
+        statements = self.dialect.statements(self.namespace, table, there, staging=staging, now=now, at=at)
+        with self._during("changing the schema", at):
+            for statement in statements.before:
+                session.execute(statement)
+        return statements
+
+    def _transacted(
+        self,
+        session: Session,
+        table: Table,
+        statements: Statements,
+        staging: str,
+        entry: Callable[[Outcome], Entry],
+    ) -> Entry:
+        at = self._at(table)
+        try:
+            with self._during("replacing the rows", at):
+                return self.transact(session, table, statements, entry)
+        except DestinationRefused as refused:
+            misfits: list[DestinationRefused] = []
+            self._quietly(lambda: misfits.extend(self._misfits(session, table, staging)), "look for what was refused")
+            raise (misfits or [refused])[0] from None
+
+    def _misfits(self, session: Session, table: Table, staging: str) -> Iterator[DestinationRefused]:
+        """Says where JSON is that was refused, and not what it is; nothing where it was not that."""
+        for field in (field for field in table.schema if is_json(field)):
+            for *key, size in session.rows(self.dialect.misfit(staging, table.key, field.name)):
+                row = ", ".join(map(str, key)) or "without a key"
+                yield DestinationRefused(
+                    f"{self._at(table)}.{field.name} of row {row} ({size} bytes) is not JSON that is taken there;"
+                    f" {STANDS}",
+                    remedy="correct the value in the account",
+                )
+
+    def _whole(self, table: Table, rows: int) -> None:
+        if rows != table.rows:
+            raise StoreDamaged(
+                f"{table.dataset}: its files hold {rows} rows, not {table.rows}; {STANDS}", remedy="refresh it"
+            )
+
+    def _commit(self, session: Session, done: Entry) -> None:
+        """Commit; where the answer is lost, look in the log whether it was.
+
+        Raises:
+            DestinationUnavailable: it was not, or nobody can tell.
+        """
+        try:
+            with self._during("committing", f"{self.name}: {done.dataset}"):
+                session.execute("COMMIT")
+        except DestinationUnavailable as lost:
+            if not self._arrived(done):
+                raise DestinationUnavailable(lost.message, remedy=lost.remedy) from None
+
+    def _arrived(self, done: Entry) -> bool:
+        """Whether the delivery is in the log: asked with the lock in hand, when its transaction is over."""
+        at = f"{self.name}: {done.dataset}"
+        dataset, outcome = self.dialect.name("dataset"), self.dialect.name("outcome")
+        lock = (
+            f"UPDATE {self._log_path} SET {outcome} = {outcome} WHERE {dataset} = {self.dialect.literal(done.dataset)}"
+        )
+
+        def asked() -> bool:
+            with self._connected(at) as session, self._during("looking whether it was committed", at):
+                session.execute("BEGIN")
+                session.execute(lock)
+                ((count,),) = session.rows(self.dialect.arrived(self._log_path, done.delivery_id))
+                session.execute("ROLLBACK")
+                return bool(count)
+
+        try:
+            return self._patiently(at, asked)
+        except MogulError:
+            raise DestinationUnavailable(
+                f"{at}: the connection was lost while committing, and whether it was committed cannot be asked;"
+                " the table is the old or the new one, whole",
+                remedy="it is tried again, which settles it",
+            ) from None
+
+    def _compared(self, session: Session, table: Table, there: There, folder: Path) -> tuple[int, int, int]:
+        held = there.columns[self.dialect.fold(table.dataset)]
+        path = self.dialect.name(*self.namespace, table.dataset)
+        statement, schema = self.dialect.read(path, table, held)
+        theirs = folder / "there.parquet"
+        with pq.ParquetWriter(theirs, schema) as writer:
+            for part in session.batches(statement):
+                arrays = [part.column(place).cast(field.type) for place, field in enumerate(schema)]
+                writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
+        compared = [field for field in table.schema if kind_of(field) in self.dialect.fetched]
+        wanted = types(pa.schema(compared))
+        kinds = {field.name: kind_of(field) for field in compared}
+        ours = ", ".join(
+            f"epoch_us({quoted(name)}) AS {quoted(name)}" if kind is Kind.MOMENT else quoted(name)
+            for name, kind in kinds.items()
+        )
+        wanted = {name: "BIGINT" if kinds[name] is Kind.MOMENT else kind for name, kind in wanted.items()}
+        with duckdb.connect() as connection:
+            return differences(
+                connection,
+                f"(SELECT {ours} FROM {parquet(table.paths, types(table.schema))})",
+                parquet([str(theirs)], wanted),
+                wanted=wanted,
+                key=table.key,
+            )
+
+    def _quietly(self, work: Callable[[], object], what: str) -> None:
+        """Clearing up: its own failure is told in the log, and never hides what went wrong before."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - whatever the client raises on a connection that is gone
+            _log.warning("%s: could not %s: %s", self.name, what, type(error).__name__)
