@@ -20,6 +20,7 @@ from mogul_assets.assets.deliveries import (
 from mogul_assets.assets.reads import read_assets
 from mogul_assets.automation.jobs import deliver_job, operations, refresh_job
 from mogul_assets.automation.schedules import deliveries_sensor, destination_schedule
+from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.destinations.configured import configured
 from mogul_assets.settings import Settings, load
 
@@ -29,13 +30,16 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
 
     Args:
         settings: what ``mogul.yaml`` says.
-        resources: take the place of those made from the settings, by name.
+        resources: take the place of those made from the settings, by name. A resource of a ``dagster-*`` library
+            under a destination's name is what that destination connects with; an IO manager or a ``Destination``
+            takes its place.
     """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
     since = settings.account.since
-    common = {**shared_resources(settings), **(resources or {})}
-    entries = dict(settings.destinations)
-    destinations = {name: configured(settings, entry) for name, entry in entries.items()}
+    entries, given = dict(settings.destinations), dict(resources or {})
+    own = {name: given.pop(name) for name in entries if isinstance(given.get(name), dg.ConfigurableResource)}
+    common = {**shared_resources(settings), **given}
+    destinations = {name: configured(settings, entry, own.get(name)) for name, entry in entries.items()}
     managers = {
         name: DestinationIOManager(destination=destination, store=common["store"])
         for name, destination in destinations.items()
@@ -43,6 +47,12 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     refresh = refresh_job()
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
     scheduled = {name: entry for name, entry in entries.items() if entry.schedule}
+    store = settings.store.path
+    sensors = [
+        *([deliveries_sensor(scheduled, store, since, list(deliveries.values()))] if scheduled else []),
+        *(on_refresh_sensor(one, store, since, deliveries[name]) for name, one in entries.items() if one.on_refresh),
+        *([retries_sensor(entries, store, since, list(deliveries.values()))] if entries else []),
+    ]
     return dg.Definitions(
         assets=[
             *read_assets(since),
@@ -54,13 +64,11 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             **common,
             **managers,
             TABLES: StoreTables(store=common["store"], since=str(since)),
-            **(resources or {}),
+            **given,
         },
         jobs=[refresh, *deliveries.values(), *(operations(entries, since) if entries else [])],
-        schedules=[destination_schedule(entry, settings.store.path, since, refresh) for entry in scheduled.values()],
-        sensors=[deliveries_sensor(scheduled, settings.store.path, since, list(deliveries.values()))]
-        if scheduled
-        else [],
+        schedules=[destination_schedule(entry, store, since, refresh) for entry in scheduled.values()],
+        sensors=sensors,
         executor=dg.in_process_executor,
     )
 

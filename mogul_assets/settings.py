@@ -125,7 +125,10 @@ class StoreSettings(_Frozen):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One destination of the file. ``options`` are its type's own settings; ``problem`` is what is wrong with it."""
+    """One destination of the file. ``options`` are its type's own settings; ``problem`` is what is wrong with it.
+
+    It is delivered to after each tick of ``schedule``, a cron line, and with ``on_refresh`` after every refresh.
+    """
 
     name: str
     type: str
@@ -134,6 +137,7 @@ class Entry:
     schedule: str | None
     line: int
     problem: str | None = None
+    on_refresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,6 +237,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     problem = None if isinstance(body, CommentedMap) else "it is not a mapping; write  type: duckdb  below it"
     type_ = options.pop("type", None)
     schedule = options.pop("schedule", None)
+    on_refresh = options.pop("on_refresh", False)
     wanted = options.pop("datasets", "all")
     if problem is None and not isinstance(type_, str):
         problem = "it names no type; write  type: duckdb"
@@ -245,9 +250,11 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         names = ", ".join(NAMED_SCHEDULES)
         problem = problem or f"'{schedule}' is no schedule; write {names}, or a cron line such as '15 6 * * *'"
         cron = None
+    if not isinstance(on_refresh, bool):
+        problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
     # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
     datasets = tuple(dataset for dataset in DATASETS if dataset in named) or tuple(DATASETS)
-    return Entry(name, str(type_ or "unknown"), datasets, options, cron, line, problem)
+    return Entry(name, str(type_ or "unknown"), datasets, options, cron, line, problem, on_refresh is True)
 
 
 def _is_cron(text: str) -> bool:

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,22 @@ from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Delivered, Destination, Outcome
 from mogul_assets.destinations.configured import Misconfigured
-from mogul_assets.errors import DataRefused, DestinationUnavailable, MogulError, TerminalError
+from mogul_assets.errors import DataRefused, DestinationUnavailable, MogulError, TerminalError, TransientError
 from mogul_assets.settings import Entry
+from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
 TABLES = "store_tables"
+DESTINATION = "mogul/destination"
+"""Run tag: where a run delivers to."""
+
+ATTEMPT = "mogul/attempt"
+"""Run tag of a further try: which one it is. A first one goes without."""
+
+AGAIN_AFTER = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15))
+"""How long after its failure a delivery that may succeed by waiting is tried again; then its schedule is waited for."""
+
 CONFIGURATION = "configuration"
 
 
@@ -56,19 +67,21 @@ class DestinationIOManager(dg.ConfigurableIOManager):
 
     destination: dg.ResourceDependency[Destination]
     store: dg.ResourceDependency[StoreResource]
-    _unavailable: DestinationUnavailable | None = PrivateAttr(default=None)
-    """What this run met already: thirteen datasets need not each wait for a destination that is not there."""
+    _unavailable: tuple[DestinationUnavailable, datetime] | None = PrivateAttr(default=None)
+    """What this run met already, and when: thirteen datasets need not each wait for a destination that is not there."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        again = ATTEMPT in context.step_context.run_tags
         with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
             if self._unavailable is not None:
-                self.store.open().failed(self.destination.name, table.dataset, str(self._unavailable))
-                raise self._unavailable
+                error, at = self._unavailable
+                _failed(self.store.open(), self.destination, table, error, again=again, at=at)
+                raise error
             try:
-                delivered = deliver(self.destination, table, self.store)
+                delivered = deliver(self.destination, table, self.store, again=again)
             except DestinationUnavailable as error:
-                self._unavailable = error
+                self._unavailable = error, datetime.now(UTC)
                 raise
         context.add_output_metadata(_metadata(delivered, table))
         if delivered.outcome is Outcome.SUPERSEDED:
@@ -91,8 +104,10 @@ class DestinationIOManager(dg.ConfigurableIOManager):
         return table_of_frame(obj, dataset=context.asset_key.path[-1], key=columns, folder=folder)
 
 
-def deliver(destination: Destination, table: Table, store: StoreResource) -> Delivered:
-    """Deliver, and remember what arrived, or why it did not.
+def deliver(destination: Destination, table: Table, store: StoreResource, *, again: bool = False) -> Delivered:
+    """Deliver, and remember what arrived, or why it did not and when it is tried again.
+
+    ``again`` says that this is such a further try.
 
     Raises:
         MogulError: what the destination raises.
@@ -100,8 +115,8 @@ def deliver(destination: Destination, table: Table, store: StoreResource) -> Del
     opened, began = store.open(), time.monotonic()
     try:
         delivered = destination.deliver(table)
-    except MogulError as error:
-        opened.failed(destination.name, table.dataset, str(error))
+    except Exception as error:
+        _failed(opened, destination, table, error, again=again)
         raise
     if delivered.outcome is Outcome.DELIVERED:
         opened.delivered(
@@ -111,7 +126,18 @@ def deliver(destination: Destination, table: Table, store: StoreResource) -> Del
             bytes_=delivered.bytes,
             seconds=delivered.seconds or time.monotonic() - began,
         )
+    else:
+        opened.superseded(destination.name, table.dataset)
     return delivered
+
+
+def _failed(
+    store: Store, destination: Destination, table: Table, error: Exception, *, again: bool, at: datetime | None = None
+) -> None:
+    # The text of others' errors may quote a customer's data: their kind is enough to look for the run.
+    said = str(error) if isinstance(error, MogulError) else f"unexpected {type(error).__name__} → look at its run"
+    wait = AGAIN_AFTER if isinstance(error, TransientError) else ()
+    store.failed(destination.name, table.dataset, said, at=at, again_after=wait, again=again)
 
 
 def delivery_assets(entry: Entry, destination: Destination, since: Month) -> Sequence[dg.AssetsDefinition]:
@@ -138,7 +164,7 @@ def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: M
         partitions_def=months(since) if windowed else None,
         backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
         pool=f"deliver_{entry.name}",
-        tags={"mogul/destination": entry.name},
+        tags={DESTINATION: entry.name},
         metadata={"dagster/column_schema": column_schema(dataset), "dagster/table_name": dataset.name},
     )
     def delivery(table: Table) -> Table:

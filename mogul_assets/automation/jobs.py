@@ -6,10 +6,11 @@ from typing import Any
 
 import dagster as dg
 from dagster import AssetMaterialization
+from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from mogul_assets import refresh
 from mogul_assets.assets.common import StoreResource, failures
-from mogul_assets.assets.deliveries import deliver, delivery_key
+from mogul_assets.assets.deliveries import DESTINATION, deliver, delivery_key
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
@@ -42,7 +43,7 @@ def deliver_job(entry: Entry) -> Any:
         deliver_job_name(entry.name),
         selection=dg.AssetSelection.groups(entry.name).without_checks(),
         description=f"Deliver what the store holds to {entry.name}; reads no account.",
-        tags={"mogul/destination": entry.name},
+        tags={DESTINATION: entry.name, RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false"},  # the sensor `retries` does that
     )
 
 
@@ -62,6 +63,29 @@ def deliver_range(
     never = any(store.watermark(destination, name).delivered_at is None for name in windowed)
     first = since if never else min([month for month in stale if month is not None], default=this)
     return partition_range(min(max(first, since), this), this)
+
+
+def delivery(
+    store: Store,
+    entry: Entry,
+    datasets: Sequence[str],
+    *,
+    run_key: str,
+    tags: Mapping[str, str],
+    since: Month,
+    now: datetime,
+) -> dg.RunRequest:
+    """A run that delivers these of a destination's datasets, over the months that it does not hold as the store does.
+
+    ``run_key`` keeps it from being started twice.
+    """
+    windowed = any(DATASETS[name].window is not None for name in datasets)
+    return dg.RunRequest(
+        job_name=deliver_job_name(entry.name),
+        run_key=run_key,
+        asset_selection=[delivery_key(entry, name) for name in datasets],
+        tags={**tags, **(deliver_range(store, entry.name, datasets, since, now) if windowed else {})},
+    )
 
 
 def partition_range(first: Month, last: Month) -> dict[str, str]:

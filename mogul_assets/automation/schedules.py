@@ -9,7 +9,8 @@ import dagster as dg
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from mogul_assets.assets.reads import NOT_OLDER_THAN
-from mogul_assets.automation.jobs import REFRESH, deliver_job_name, deliver_range, refresh_range
+from mogul_assets.automation.jobs import REFRESH, delivery, refresh_range
+from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store, group_of
@@ -54,11 +55,7 @@ def destination_schedule(entry: Entry, store: Path, since: Month, job: Any) -> d
 
 def _asked_since(instance: dg.DagsterInstance, tick: datetime) -> str | None:
     """A refresh that waits or runs and whose data will be no older than the tick."""
-    waiting = dg.RunsFilter(
-        job_name=REFRESH,
-        statuses=[dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED],
-    )
-    for run in instance.get_runs(waiting, limit=20):
+    for run in under_way(instance, REFRESH):
         asked = run.tags.get(NOT_OLDER_THAN)
         if asked is not None and datetime.fromisoformat(asked) >= tick:
             return run.run_id[:8]
@@ -83,7 +80,7 @@ def deliveries_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         now, opened = datetime.now(UTC), Store(store)
-        waiting = []
+        waiting, runs = [], under_way(context.instance)
         for entry in entries.values():
             tick = last_tick(entry, now)
             if tick is None or delivered_since(opened, entry, tick):
@@ -91,11 +88,11 @@ def deliveries_sensor(
             if not stands_since(opened, entry, tick):
                 waiting.append(f"{entry.name} waits for data of {tick:%Y-%m-%d %H:%M}")
                 continue
-            yield dg.RunRequest(
-                job_name=deliver_job_name(entry.name),
-                run_key=f"{entry.name}@{tick.isoformat()}",
-                tags={**deliver_range(opened, entry.name, entry.datasets, since, now), TICK: tick.isoformat()},
-            )
+            if (run := served(runs, entry.name)) is not None:
+                waiting.append(f"{entry.name} waits for the run {run.run_id[:8]} ({run.job_name})")
+                continue
+            key, tags = f"{entry.name}@{tick.isoformat()}", {TICK: tick.isoformat()}
+            yield delivery(opened, entry, entry.datasets, run_key=key, tags=tags, since=since, now=now)
         if waiting:
             context.log.info("; ".join(waiting))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,12 +17,10 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from mogul_assets.automation.runs import PROCESS, abandoned, process
 from mogul_assets.cli.history import unhurried
 from mogul_assets.cli.project import Project
 from mogul_assets.errors import StoreUnwritable
-
-PROCESS = "mogul/process"
-"""Run tag: host and process id of the command that runs it."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +73,7 @@ def run(
         done = definition.execute_in_process(
             run_config={"loggers": {"console": {"config": {"log_level": level}}}},
             instance=on,
-            tags={**tags, PROCESS: _process()},
+            tags={**tags, PROCESS: process()},
             asset_selection=assets,
             run_id=run_id,
             raise_on_error=False,
@@ -176,24 +173,9 @@ def _stderr() -> Iterator[TextIO]:
 # -- runs that were killed ------------------------------------------------------------------------------------
 
 
-def _process() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}"
-
-
 def _close_abandoned(on: dg.DagsterInstance) -> None:
     unfinished = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
     for run_ in on.get_runs(dg.RunsFilter(statuses=unfinished)):
-        host, _, process = run_.tags.get(PROCESS, "").partition(":")
-        if host == socket.gethostname() and not _lives(int(process)):
+        if abandoned(run_):
             on.report_run_failed(run_, "the command that ran it was killed")
             on.event_log_storage.free_concurrency_slots_for_run(run_.run_id)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return process != os.getpid()

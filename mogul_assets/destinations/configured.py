@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
+from dagster import ConfigurableResource
 from pydantic import Field, ValidationError
 
 from mogul_assets.catalog.datasets import DATASETS
@@ -44,18 +46,23 @@ class Misconfigured(Destination):
         return None
 
 
-def configured(settings: Settings, entry: Entry) -> Destination:
-    """The destination that an entry describes, or one that says what is wrong with it. Connects to nothing."""
+CONNECTION = "connection"
+"""The field of a destination that takes a user's own resource; it is no setting of ``mogul.yaml``."""
+
+
+def configured(settings: Settings, entry: Entry, own: ConfigurableResource[Any] | None = None) -> Destination:
+    """The destination that an entry describes, or one that says what is wrong with it. Connects to nothing.
+
+    Args:
+        settings: what relative paths are counted from.
+        entry: the destination's part of the file.
+        own: a user's own resource that it connects with, or own destination that takes its place.
+    """
     place = f"{settings.file.name}, line {entry.line}, destination '{entry.name}'"
     if entry.problem is not None:
         return Misconfigured(name=entry.name, problem=f"{place}: {entry.problem}")
     try:
-        kind = load_type(entry.type)
-        options = dict(entry.options)
-        _named_well(kind, options)
-        if isinstance(options.get("path"), str):
-            options["path"] = str(settings.file.parent / Path(options["path"]).expanduser())
-        destination = kind(name=entry.name, **options)
+        destination = own if isinstance(own, Destination) else _made(settings, entry, own)
     except ConfigurationError as error:
         return Misconfigured(name=entry.name, problem=f"{place}: {error}")
     except ValidationError as error:
@@ -68,9 +75,27 @@ def configured(settings: Settings, entry: Entry) -> Destination:
     return destination
 
 
+def _made(settings: Settings, entry: Entry, connection: ConfigurableResource[Any] | None) -> Destination:
+    kind = load_type(entry.type)
+    options = dict(entry.options)
+    _named_well(kind, options)
+    if isinstance(options.get("path"), str):
+        options["path"] = str(settings.file.parent / Path(options["path"]).expanduser())
+    if connection is not None:
+        if CONNECTION not in kind.model_fields:
+            raise ConfigurationError(
+                f"{entry.type} takes no connection, and was given a {type(connection).__name__}",
+                remedy="give it none, or an IO manager that takes its place",
+            )
+        options[CONNECTION] = connection
+    return kind(name=entry.name, **options)
+
+
 def _named_well(kind: type[Destination], options: Mapping[str, object]) -> None:
     """Dagster's resources take settings they do not know, and a required one that is absent as ``None``."""
-    fields = {field.alias or name: field for name, field in kind.model_fields.items() if name != "name"}
+    fields = {
+        field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", CONNECTION}
+    }
     for name in options:
         if name not in fields:
             raise ConfigurationError(f"{name}: there is no such setting", remedy=f"there are: {', '.join(fields)}")

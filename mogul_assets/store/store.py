@@ -17,7 +17,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -84,7 +84,11 @@ class Pointer(msgspec.Struct, frozen=True):
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """What a delivery last achieved, and what went wrong since. ``files`` are the checksums delivered, by month."""
+    """What a delivery last achieved, and what went wrong since. ``files`` are the checksums delivered, by month.
+
+    ``attempts`` counts what failed one after the other, ``due_at`` is when the next one is to begin; ``None``: not
+    by itself. ``transient`` says whether waiting can help.
+    """
 
     generation: str = ""
     delivered_at: datetime | None = None
@@ -95,6 +99,9 @@ class Watermark(msgspec.Struct, frozen=True):
     files: dict[str, str] = {}
     error: str | None = None
     failed_at: datetime | None = None
+    transient: bool = False
+    attempts: int = 0
+    due_at: datetime | None = None
 
 
 def group_of(dataset: Dataset) -> str:
@@ -342,9 +349,39 @@ class Store:
         )
         self.mark(destination, table.dataset, mark)
 
-    def failed(self, destination: str, dataset: str, error: str) -> None:
-        before = self.watermark(destination, dataset)
-        self.mark(destination, dataset, msgspec.structs.replace(before, error=error, failed_at=datetime.now(UTC)))
+    def failed(
+        self,
+        destination: str,
+        dataset: str,
+        error: str,
+        *,
+        at: datetime | None = None,
+        again_after: Sequence[timedelta] = (),
+        again: bool = False,
+    ) -> None:
+        """Record why a delivery failed, and when it is due again.
+
+        Args:
+            destination: its name.
+            dataset: its name.
+            error: one line, without secrets and customers' data.
+            at: when it failed (UTC); now, where it is left out.
+            again_after: how long after its failure each further try begins; empty where no try can help.
+            again: whether this was such a further try; else it is the first of a new series.
+        """
+        at, before = at or datetime.now(UTC), self.watermark(destination, dataset)
+        attempts = before.attempts + 1 if again else 1
+        due_at = at + again_after[attempts - 1] if attempts <= len(again_after) else None
+        mark = msgspec.structs.replace(
+            before, error=error, failed_at=at, transient=bool(again_after), attempts=attempts, due_at=due_at
+        )
+        self.mark(destination, dataset, mark)
+
+    def superseded(self, destination: str, dataset: str) -> None:
+        """Record that the destination holds newer data than was sent: nothing is wrong with it any more."""
+        before, fresh = self.watermark(destination, dataset), Watermark()
+        cleared = {name: getattr(fresh, name) for name in ("error", "failed_at", "transient", "attempts", "due_at")}
+        self.mark(destination, dataset, msgspec.structs.replace(before, **cleared))
 
     def stale_from(self, destination: str, dataset: str) -> Month | None:
         """The first month that the destination does not hold as it stands here; ``None``: it holds all."""

@@ -1,0 +1,59 @@
+"""Which runs are under way, and by whom: what a sensor must not start again."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterable, Sequence
+
+import dagster as dg
+
+from mogul_assets.assets.deliveries import DESTINATION
+
+PROCESS = "mogul/process"
+"""Run tag: host and process id of the command that runs it."""
+
+UNDER_WAY = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+def process() -> str:
+    """Which process this is, as ``PROCESS`` says it."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def abandoned(run: dg.DagsterRun) -> bool:
+    """Whether the command that ran it was killed, so that it will never end by itself."""
+    host, _, number = run.tags.get(PROCESS, "").partition(":")
+    return host == socket.gethostname() and not _lives(int(number))
+
+
+def under_way(instance: dg.DagsterInstance, job: str | None = None) -> Sequence[dg.DagsterRun]:
+    """The runs, of one job or of all, that are queued or running and may still end by themselves."""
+    runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=UNDER_WAY))
+    return [run for run in runs if not abandoned(run)]
+
+
+def served(runs: Iterable[dg.DagsterRun], destination: str) -> dg.DagsterRun | None:
+    """A run among these that delivers to the destination, whatever started it."""
+    return next((run for run in runs if destination in _destinations(run)), None)
+
+
+def _destinations(run: dg.DagsterRun) -> set[str]:
+    # What is materialised by hand runs in a job of Dagster's own, which has assets and none of our tags.
+    return {run.tags.get(DESTINATION, ""), *(key.path[0] for key in run.asset_selection or ())}
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return number != os.getpid()
