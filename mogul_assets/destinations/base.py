@@ -9,12 +9,16 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from dagster import ConfigurableResource
+from dagster import Config, ConfigurableResource
 from pydantic import Field
 
-from mogul_assets.settings import Secret
+from mogul_assets import settings
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Window
+
+
+class Secret(settings.Secret, Config):
+    """A secret among a destination's options: Dagster's resources hold pydantic models of Dagster's own kind only."""
 
 
 class Outcome(StrEnum):
