@@ -45,6 +45,8 @@ LOG_SCHEMA = pa.schema(
 
 _COPY = "__mogul_new"
 """Ends the name of a column that is taking another's place."""
+_OLD = "__mogul_old"
+"""Ends the name of a column whose place another has taken."""
 
 _KINDS: dict[pa.DataType, Kind] = {kind.arrow: kind for kind in Kind if kind is not Kind.JSON}
 
@@ -115,6 +117,9 @@ class Dialect:
     staged: Mapping[Kind, str]
     """The staging table's types: JSON is text there."""
     fold: Callable[[str], str]
+    """Names that fold alike are one name there."""
+    keeps_case: bool = False
+    """Whether a name is kept as it was written, rather than folded."""
     quote: Callable[[str], str]
     """One identifier, quoted as it is."""
     literal: Callable[[str], str]
@@ -140,13 +145,21 @@ class Dialect:
     add: str = "ALTER TABLE {table} ADD COLUMN {column} {type}{comment}"
     retype: str = "ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {type}"
     rename: str = "ALTER TABLE {table} RENAME COLUMN {column} TO {to}"
-    drop: str = "ALTER TABLE {table} DROP COLUMN {column}"
+    replaced: tuple[str, ...] = (
+        "ALTER TABLE {table} DROP COLUMN {column}",
+        "ALTER TABLE {table} RENAME COLUMN {copy} TO {column}",
+    )
+    """How a filled ``copy`` takes the name of ``column``; ``old`` is a name that is free."""
     comment_on_table: str = "COMMENT ON TABLE {table} IS {text}"
     comment_on_column: str = "COMMENT ON COLUMN {table}.{column} IS {text}"
 
+    def spelled(self, name: str) -> str:
+        """The name as it is kept there."""
+        return name if self.keeps_case else self.fold(name)
+
     def name(self, *names: str) -> str:
-        """A path, folded and then quoted."""
-        return ".".join(self.quote(self.fold(name)) for name in names)
+        """A path, each name as it is kept there, quoted."""
+        return ".".join(self.quote(self.spelled(name)) for name in names)
 
     def value(self, value: object) -> str:
         """A text, an integer, a moment or nothing."""
@@ -238,10 +251,10 @@ class Dialect:
             if self.fold(column + _COPY) not in types:
                 statements.append(self.add.format(table=path, column=copy, type=now, comment=""))
             value = expression.format(self.name(column))
+            statements.append(f"UPDATE {path} SET {copy} = {value} WHERE true")
             statements += [
-                f"UPDATE {path} SET {copy} = {value} WHERE true",
-                self.drop.format(table=path, column=self.name(column)),
-                self._renamed(path, column),
+                step.format(table=path, column=self.name(column), copy=copy, old=self.name(column + _OLD))
+                for step in self.replaced
             ]
             rewritten.append(f"{column}: {was} to {now}")
         fresh = {self.fold(column) for column in (*change.added, *(name.partition(":")[0] for name in rewritten))}
@@ -329,10 +342,13 @@ class Dialect:
             f" AND ({start} IS NULL OR {start} < {self.moment(table.window.end)})" if table.window.end else ""
         )
 
-    def logged(self, log: str, entry: Entry) -> str:
-        """Adds a row to the log."""
+    def logged(self, log: str, entry: Entry, *, now: str = "") -> str:
+        """Adds a row to the log; ``now`` is the engine's own clock, for a statement that is sent before its time."""
         names = ", ".join(self.name(field.name) for field in LOG_SCHEMA)
-        values = ", ".join(self.value(getattr(entry, field.name)) for field in LOG_SCHEMA)
+        values = ", ".join(
+            now if now and field.name == "finished_at" else self.value(getattr(entry, field.name))
+            for field in LOG_SCHEMA
+        )
         return f"INSERT INTO {log} ({names}) VALUES ({values})"
 
     def arrived(self, log: str, delivery_id: str) -> str:

@@ -111,13 +111,13 @@ class Warehouse(Destination):
         """Remove what ``stage`` made, however far it came."""
         session.execute(f"DROP TABLE IF EXISTS {staging}")
 
-    def staging(self, table: Table, delivery: str) -> str:
-        """The quoted path of a delivery's staging table."""
-        return self.dialect.name(*self.namespace, f"mogul_{delivery}_{table.dataset}"[:100])
+    def staging(self, delivery: str) -> str:
+        """The quoted path of a delivery's staging table, its own name of plain letters whatever the dataset's."""
+        return self.dialect.name(*self.namespace, f"mogul_staging_{delivery}")
 
     def location(self, dataset: str) -> str:
         """Where a person looks."""
-        return ".".join(self.dialect.fold(name) for name in (*self.namespace, dataset))
+        return ".".join(self.dialect.spelled(name) for name in (*self.namespace, dataset))
 
     def transact(
         self, session: Session, table: Table, statements: Statements, entry: Callable[[Outcome], Entry]
@@ -162,7 +162,7 @@ class Warehouse(Destination):
         began, started_at, delivery = time.monotonic(), datetime.now(UTC), token_hex(8)
         self._refuse(table)
         at = self._at(table)
-        staging = self.staging(table, delivery)
+        staging = self.staging(delivery)
 
         def entry(outcome: Outcome) -> Entry:
             return Entry.of(table, outcome, started_at=started_at, delivery_id=delivery)
@@ -197,7 +197,7 @@ class Warehouse(Destination):
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder, self._connected(at) as session:
             there = self._looked(session, table, at)
             statements = self.dialect.statements(
-                self.namespace, table, there, staging=self.staging(table, "preview"), now=now, at=at
+                self.namespace, table, there, staging=self.staging("preview"), now=now, at=at
             )
             counts: tuple[int | None, int | None, int | None] = (table.rows, 0, 0) if table.key else (None, None, None)
             if table.key and there.columns.get(self.dialect.fold(table.dataset)):
@@ -207,7 +207,9 @@ class Warehouse(Destination):
         return Preview(
             location=self.location(table.dataset),
             rows=table.rows,
-            columns=tuple((self.dialect.fold(name), kind) for name, kind in self.dialect.columns(table.schema).items()),
+            columns=tuple(
+                (self.dialect.spelled(name), kind) for name, kind in self.dialect.columns(table.schema).items()
+            ),
             window=table.window,
             new=new,
             changed=changed,
