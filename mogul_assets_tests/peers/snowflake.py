@@ -1,0 +1,98 @@
+"""Snowflake: ``fakesnow`` (DuckDB behind Snowflake's protocol) in an environment of its own, on loopback.
+
+What it cannot prove is listed in ``docs/destinations/fidelity.md``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import requests
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from mogul_assets_tests.peers import servers
+
+USER = "mogul"
+PASSWORD = "correct horse battery staple"
+PASSPHRASE = "opens the key"
+
+ENVIRONMENT = {
+    # Else the client asks the cloud's own address, at each log-in, which cloud it runs in.
+    "SNOWFLAKE_DISABLE_PLATFORM_DETECTION": "true",
+    "MOGUL_TEST_SNOWFLAKE_PASSWORD": PASSWORD,
+    "MOGUL_TEST_SNOWFLAKE_PASSPHRASE": PASSPHRASE,
+}
+
+
+def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
+    """Start it in ``folder``, to be called through ``servers.shared``: its port, and a user's password and key."""
+    python, port = servers.program("snowflake", "bin", "python"), servers.free_port()
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2048)
+    public = key.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    credentials = folder / "credentials.json"
+    credentials.write_text(json.dumps({"user": USER, "password": PASSWORD, "public_key": public.decode()}))
+    group = servers.started(
+        [python, "-m", "mogul_assets_tests.peers.snowflake_server", str(port), credentials],
+        log=folder / "log",
+        ready=servers.reachable(port),
+        cwd=servers.ROOT,
+    )
+    environment = {
+        **ENVIRONMENT,
+        "MOGUL_TEST_SNOWFLAKE_KEY": _pem(key, serialization.NoEncryption()),
+        "MOGUL_TEST_SNOWFLAKE_ENCRYPTED_KEY": _pem(key, serialization.BestAvailableEncryption(PASSPHRASE.encode())),
+    }
+    return [group], {"port": port, "environment": environment}
+
+
+def _pem(key: rsa.RSAPrivateKey, encryption: serialization.KeySerializationEncryption) -> str:
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption).decode()
+
+
+def connect(address: Mapping[str, Any], database: str | None = None) -> Any:
+    """The vendor's own client, as anybody would use it."""
+    import snowflake.connector  # noqa: PLC0415 - two seconds, which only its tests should take
+
+    os.environ.update(address["environment"])
+    return snowflake.connector.connect(
+        account="peer",
+        user=USER,
+        password=PASSWORD,
+        database=database,
+        host="127.0.0.1",
+        port=address["port"],
+        protocol="http",
+        session_parameters={"TIMEZONE": "UTC"},
+    )
+
+
+def statements(address: Mapping[str, Any], database: str) -> list[str]:
+    """Every statement that came in sessions of the database."""
+    answer = requests.get(f"{_url(address)}/peer/statements", params={"database": database}, timeout=10)
+    said: list[str] = answer.json()
+    return said
+
+
+def fail(
+    address: Mapping[str, Any],
+    database: str,
+    matching: str,
+    code: str,
+    message: str,
+    *,
+    state: str = "42501",
+    times: int = 1,
+    seconds: float = 0,
+) -> None:
+    """Have the next statements that match answered with an error; ``login`` matches logging in."""
+    fault = {"database": database, "matching": matching, "code": code, "state": state, "message": message}
+    requests.post(f"{_url(address)}/peer/faults", json={**fault, "times": times, "seconds": seconds}, timeout=10)
+
+
+def _url(address: Mapping[str, Any]) -> str:
+    return f"http://127.0.0.1:{address['port']}"

@@ -1,0 +1,236 @@
+"""The Snowflake peer: ``fakesnow``'s server (DuckDB behind Snowflake's protocol), and what a loader meets beyond it.
+
+Runs in the peer's own environment: ``python -m mogul_assets_tests.peers.snowflake_server PORT CREDENTIALS``. Over
+``fakesnow`` it adds
+
+- log-in that checks the password, or the signature of the key pair's token;
+- a database that is not there stays so, and so does a schema;
+- DDL that commits the open transaction, and ``UPDATE`` and ``DELETE`` that lock their table until theirs ends;
+- an answer that is given again to a request that is sent again, as after a lost connection;
+- comments on columns, names of columns in their own case, ``PARSE_JSON(…, 'd')``;
+- errors of DuckDB as errors of Snowflake: the client would take a fault of the server for one that passes;
+- ``/peer/statements``, every statement with its database, and ``/peer/faults``, errors that a test asks for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import fakesnow.copy_into
+import fakesnow.server
+import jwt
+import sqlglot
+import uvicorn
+from fakesnow.conn import FakeSnowflakeConnection
+from fakesnow.cursor import FakeSnowflakeCursor
+from fakesnow.instance import FakeSnow
+from snowflake.connector.errors import OperationalError, ProgrammingError
+from sqlglot import exp
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+_execute = FakeSnowflakeCursor.execute
+
+statements: list[tuple[str, str]] = []
+"""(database, statement), as they came."""
+faults: list[dict[str, Any]] = []
+"""Each with ``database``, ``matching`` (a regular expression, or ``login``), ``code``, ``state``, ``message`` and ``times``."""
+credentials: dict[str, str] = {}
+
+
+class Locks:
+    """Tables that a transaction changes: another waits for its end, or for its own limit."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, FakeSnowflakeConnection] = {}
+        self._freed = threading.Condition()
+
+    def take(self, table: str, session: FakeSnowflakeConnection, seconds: float) -> None:
+        with self._freed:
+            if not self._freed.wait_for(lambda: self._held.get(table, session) is session, seconds):
+                # https://community.snowflake.com/s/article/Statement-has-locked-table-in-transaction
+                raise OperationalError(
+                    msg=f"Statement '0' has locked table '{table}' in transaction 0 and this lock has not yet been"
+                    " released.",
+                    errno=625,
+                    sqlstate="57014",
+                )
+            self._held[table] = session
+
+    def free(self, session: FakeSnowflakeConnection) -> None:
+        with self._freed:
+            self._held = {table: holder for table, holder in self._held.items() if holder is not session}
+            self._freed.notify_all()
+
+
+locks = Locks()
+
+
+def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) -> FakeSnowflakeCursor:
+    """A statement, as Snowflake would take it."""
+    session = self._conn
+    if "binding_params" not in more and not more.get("server"):
+        return _execute(self, command, *args, **more)  # fakesnow's own
+    statements.append((session.database or "", command))
+    _fault(session.database or "", command)
+    if re.match(r"(?i)\s*(grant|revoke)\b", command):
+        return _execute(self, "SELECT 'Statement executed successfully.' AS status")
+    command = _temporary(session, command)
+    command = re.sub(r"(?i)\b(PURGE|FORCE)\s*=\s*FALSE\b", "", command)
+    command = re.sub(r"(?i)(PARSE_JSON\((?:[^()']|\"[^\"]*\")*), 'd'\)", r"\1)", command)
+    tree = _parsed(command)
+    in_transaction = getattr(session, "in_transaction", False)
+    if isinstance(tree, exp.Create | exp.Drop | exp.Alter | exp.Comment) and in_transaction:
+        _execute(self, "COMMIT")
+        in_transaction = False
+    if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
+        locks.take(str(tree.find(exp.Table)).upper(), session, session.lock_timeout)
+    try:
+        done = _commented(self, tree) or _execute(self, command, *args, **more)
+    except duckdb.ConstraintException as error:
+        raise ProgrammingError(
+            msg=f"NULL result in a non-nullable column: {error}", errno=100072, sqlstate="22000"
+        ) from None
+    except (duckdb.Error, ValueError, AssertionError) as error:
+        raise ProgrammingError(msg=f"{type(error).__name__}: {error}", errno=1003, sqlstate="42000") from None
+    finally:
+        if isinstance(tree, exp.Transaction):
+            session.in_transaction = True
+        elif isinstance(tree, exp.Commit | exp.Rollback) or not in_transaction:
+            session.in_transaction = False
+            locks.free(session)
+    return done
+
+
+def _temporary(session: FakeSnowflakeConnection, command: str) -> str:
+    """DuckDB's temporary tables stand in no schema: their paths become names."""
+    if made := re.match(r"CREATE TEMPORARY TABLE ((?:\"[^\"]+\"\.)*)(\"[^\"]+\")", command):
+        session.temporary = {**getattr(session, "temporary", {}), made[1] + made[2]: made[2]}
+    for path, name in getattr(session, "temporary", {}).items():
+        stage = name.replace('"', "%", 1).rstrip('"')
+        command = command.replace(path, name).replace(path.removesuffix(name) + stage, stage)
+    return command
+
+
+def _parsed(command: str) -> exp.Expression | None:
+    try:
+        return sqlglot.parse_one(command, read="snowflake")
+    except sqlglot.errors.SqlglotError:
+        return None
+
+
+def _commented(cursor: FakeSnowflakeCursor, tree: exp.Expression | None) -> FakeSnowflakeCursor | None:
+    """Comments on columns, which DuckDB has and fakesnow leaves out; ``None`` where the rest is still to be done."""
+    if isinstance(tree, exp.Comment) and tree.args.get("kind") == "COLUMN":
+        cursor._duck_conn.execute(f"COMMENT ON COLUMN {tree.this.sql('duckdb')} IS {tree.expression.sql('duckdb')}")
+        return _execute(cursor, "SELECT 'Statement executed successfully.' AS status")
+    definitions = list(tree.find_all(exp.ColumnDef)) if isinstance(tree, exp.Create | exp.Alter) else []
+    comments = {
+        column.this.sql("duckdb"): comment.this.sql("duckdb")
+        for column in definitions
+        for comment in column.find_all(exp.CommentColumnConstraint)
+    }
+    if not comments:
+        return None
+    for comment in list(tree.find_all(exp.CommentColumnConstraint)):
+        comment.parent.pop()
+    done = _execute(cursor, tree.sql("snowflake"), server=True)
+    table = tree.find(exp.Table).sql("duckdb")
+    with cursor._duck_conn.cursor() as apart:
+        for column, text in comments.items():
+            apart.execute(f"COMMENT ON COLUMN {table}.{column} IS {text}")
+    return done
+
+
+def _fault(database: str, said: str) -> None:
+    for fault in faults:
+        if fault["times"] and fault["database"] == database and re.search(fault["matching"], said):
+            fault["times"] -= 1
+            time.sleep(fault.get("seconds", 0))
+            raise ProgrammingError(msg=fault["message"], errno=int(fault["code"]), sqlstate=fault["state"])
+
+
+def _columns_as_they_are(table: exp.Table, connection: Any, database: str | None, schema: str | None) -> list[str]:
+    return [name for name, *_ in connection.execute(f"DESCRIBE {table.sql('duckdb')}").fetchall()]
+
+
+async def login(request: Request) -> Response:
+    body = await request.body()
+    data = json.loads(gzip.decompress(body) if request.headers.get("Content-Encoding") == "gzip" else body)["data"]
+    try:
+        _fault(request.query_params.get("databaseName", ""), "login")
+        _admitted(data)
+    except ProgrammingError as error:
+        return JSONResponse({"data": {}, "code": f"{error.errno:06}", "message": error.raw_msg, "success": False})
+    answer = await fakesnow.server.login_request(request)
+    token = json.loads(answer.body)["data"]["token"]
+    timeout = data["SESSION_PARAMETERS"].get("LOCK_TIMEOUT", 43_200)
+    fakesnow.server.sessions[token].lock_timeout = float(timeout)
+    return answer
+
+
+def _admitted(data: dict[str, Any]) -> None:
+    """https://docs.snowflake.com/en/user-guide/key-pair-auth-troubleshooting has the error of a token."""
+    if data.get("AUTHENTICATOR") == "SNOWFLAKE_JWT":
+        try:
+            jwt.decode(data["TOKEN"], credentials["public_key"], algorithms=["RS256"])
+        except jwt.PyJWTError:
+            raise ProgrammingError(msg="JWT token is invalid.", errno=390144, sqlstate="08001") from None
+    elif (data["LOGIN_NAME"].lower(), data.get("PASSWORD")) != (credentials["user"], credentials["password"]):
+        raise ProgrammingError(msg="Incorrect username or password was specified.", errno=390100, sqlstate="08001")
+
+
+_answers: dict[str, asyncio.Future[tuple[int, bytes]]] = {}
+
+
+async def query(request: Request) -> Response:
+    """The same request again, as a client sends it that lost its connection, has the same answer."""
+    name = request.query_params.get("requestId", "")
+    if name not in _answers:
+        _answers[name] = asyncio.get_running_loop().create_future()
+        answer = await fakesnow.server.query_request(request)
+        _answers[name].set_result((answer.status_code, bytes(answer.body)))
+    status, body = await asyncio.shield(_answers[name])
+    return Response(body, status_code=status, media_type="application/json")
+
+
+async def listed(request: Request) -> Response:
+    database = request.query_params["database"]
+    return JSONResponse([said for place, said in statements if place == database])
+
+
+async def asked_for(request: Request) -> Response:
+    faults.append(await request.json())
+    return JSONResponse({})
+
+
+def serve(port: int, file: Path) -> None:
+    credentials.update(json.loads(file.read_text()))
+    FakeSnowflakeCursor.execute = execute
+    FakeSnowflakeConnection.lock_timeout = 43_200.0
+    fakesnow.copy_into._get_table_columns = _columns_as_they_are
+    fakesnow.server.shared_fs = FakeSnow(create_database_on_connect=False, create_schema_on_connect=False)
+    routes: list[tuple[str, str, Callable[[Request], Any]]] = [
+        ("POST", "/session/v1/login-request", login),
+        ("POST", "/queries/v1/query-request", query),
+        ("POST", "/telemetry/send", lambda _: JSONResponse({"success": True})),
+        ("GET", "/peer/statements", listed),
+        ("POST", "/peer/faults", asked_for),
+    ]
+    fakesnow.server.app.router.routes[:0] = [Route(path, work, methods=[method]) for method, path, work in routes]
+    uvicorn.run(fakesnow.server.app, host="127.0.0.1", port=port, log_level="warning")
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), Path(sys.argv[2]))
