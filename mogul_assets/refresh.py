@@ -573,6 +573,8 @@ def _completed(connection: duckdb.DuckDBPyConnection, store: Store, dataset: Dat
         return f"({_ATTRIBUTE_TYPES.format(relation=relation)})"
     if dataset is INVOICES:
         _register(connection, store, "source_customers")
+        # Invoices are sorted part by part: what all parts need is computed once.
+        connection.execute(_CUSTOMER_IDS)
         return f"({_INVOICE_CUSTOMERS.format(relation=relation)})"
     return relation
 
@@ -591,14 +593,19 @@ _ATTRIBUTE_TYPES = """
     ) USING (name)
 """
 
+_CUSTOMER_IDS = """
+    CREATE OR REPLACE TEMP TABLE customer_ids AS
+    SELECT md5_number(uuid || ' ' || data_source_uuid) AS customer, min(external_id) AS external_id
+    FROM source_customers GROUP BY ALL HAVING count(*) = 1
+"""
+
 _INVOICE_CUSTOMERS = """
     SELECT invoice.* REPLACE (
-        coalesce(invoice.data_source_customer_external_id, record.external_id) AS data_source_customer_external_id
+        coalesce(invoice.data_source_customer_external_id, customer_ids.external_id)
+            AS data_source_customer_external_id
     )
-    FROM {relation} AS invoice LEFT JOIN (
-        SELECT uuid, data_source_uuid, min(external_id) AS external_id
-        FROM source_customers GROUP BY ALL HAVING count(*) = 1
-    ) AS record ON invoice.customer_uuid = record.uuid AND invoice.data_source_uuid = record.data_source_uuid
+    FROM {relation} AS invoice LEFT JOIN customer_ids
+        ON customer_ids.customer = md5_number(invoice.customer_uuid || ' ' || invoice.data_source_uuid)
 """
 
 

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby, pairwise, zip_longest
+from itertools import groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -52,23 +52,36 @@ class Unique:
 
 
 def unique(connection: duckdb.DuckDBPyConnection, relation: str, dataset: Dataset) -> Unique:
-    """Of rows with one key, the one taken last (by the sequence column, which is left out)."""
+    """Of rows with one key, the one taken last (by the sequence column, which is left out).
+
+    Only rows whose key may be another's are compared, told by a 64-bit digest: over whole rows, or over keys as
+    texts, the memory would grow with the list.
+    """
     key = ", ".join(quoted(name) for name in dataset.key)
-    rows, keys = _one(connection, f"SELECT count(*), count(DISTINCT ({key},)) FROM {relation}")
-    if rows == keys:
-        return Unique(f"(SELECT * EXCLUDE ({SEQUENCE}) FROM {relation})", 0, 0)
-    (contradictions,) = _one(
+    everything = f"SELECT * EXCLUDE ({SEQUENCE}) FROM {relation}"
+    rows, digests = _one(connection, f"SELECT count(*), count(DISTINCT hash({key})) FROM {relation}")
+    if rows == digests:
+        return Unique(f"({everything})", 0, 0)
+    suspects = quoted(f"suspects_{dataset.name}")
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE {suspects} AS"
+        f" SELECT hash({key}) AS digest FROM {relation} GROUP BY ALL HAVING count(*) > 1"
+    )
+    suspect = f"hash({key}) IN (FROM {suspects})"
+    copies, contradictions = _one(
         connection,
-        f"SELECT count(*) FROM (SELECT {key} FROM (SELECT * EXCLUDE ({SEQUENCE}) FROM {relation}) AS copy"
-        f" GROUP BY {key} HAVING count(DISTINCT copy) > 1)",
+        "SELECT coalesce(sum(rows - 1), 0)::BIGINT, count(*) FILTER (contents > 1) FROM ("
+        f" SELECT count(*) AS rows, count(DISTINCT copy) AS contents FROM ({everything} WHERE {suspect}) AS copy"
+        f" GROUP BY {key})",
     )
     # Copies inside one entry are of one moment: their content decides, or each run could keep another.
     order = f"{SEQUENCE} DESC, hash(copy)" if contradictions else f"{SEQUENCE} DESC"
     sql = (
-        f"(SELECT * EXCLUDE ({SEQUENCE}) FROM {relation} AS copy"
+        f"({everything} WHERE NOT {suspect} UNION ALL"
+        f" SELECT * EXCLUDE ({SEQUENCE}) FROM {relation} AS copy WHERE {suspect}"
         f" QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {order}) = 1)"
     )
-    return Unique(sql, rows - keys, contradictions)
+    return Unique(sql, copies, contradictions)
 
 
 def _one(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
@@ -90,7 +103,7 @@ def write(
         rows = _sorted(connection, relation, columns, key, _cuts(connection, relation, dataset.key[0]))
         return (_file(rows, dataset, folder / dataset.name, generation, None),)
     month = f"strftime({quoted(dataset.window)}, '%Y-%m')"
-    cuts = _month_cuts(connection, relation, month)
+    cuts = _month_cuts(connection, relation, quoted(dataset.window))
     rows = _sorted(connection, relation, f"{columns}, {month} AS _month", f"_month, {key}", cuts)
     pieces = groupby(_pieces(rows), key=itemgetter(0))
     return tuple(
@@ -136,16 +149,28 @@ def _cuts(connection: duckdb.DuckDBPyConnection, relation: str, key: str) -> lis
     ]
 
 
-def _month_cuts(connection: duckdb.DuckDBPyConnection, relation: str, month: str) -> list[str]:
-    """Conditions that part the rows between values of ``month``, into ``SORTED_ROWS`` each or a single month."""
-    counts = connection.execute(f"SELECT {month}, count(*) FROM {relation} GROUP BY 1 ORDER BY 1").fetchall()
-    spans, first, held = [], None, 0
-    for (name, rows), following in zip_longest(counts, counts[1:]):
-        first, held = first or name, held + rows
-        if following is None or held + following[1] > SORTED_ROWS:
-            spans.append(f"{month} BETWEEN {literal(first)} AND {literal(name)}")
-            first, held = None, 0
-    return spans
+def _month_cuts(connection: duckdb.DuckDBPyConnection, relation: str, window: str) -> list[str]:
+    """Conditions that part the rows between months of the column ``window``, into ``SORTED_ROWS`` each or one month.
+
+    They compare the column itself, so that a join below reads only its part of either side: asked for the name of
+    the month, 394,000 movements in seven parts took 9.5 s of CPU instead of 2.6.
+    """
+    counts = connection.execute(
+        f"SELECT strftime({window}, '%Y-%m'), count(*) FROM {relation} GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    starts, held = [], 0
+    for month, rows in counts:
+        held += rows
+        if held > SORTED_ROWS and held > rows:
+            starts.append(f"'{month}-01'")
+            held = rows
+    if not starts:
+        return ["true"]
+    return [
+        f"{window} < {starts[0]}",
+        *(f"{window} >= {start} AND {window} < {end}" for start, end in pairwise(starts)),
+        f"{window} >= {starts[-1]}",
+    ]
 
 
 def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordBatch]]:
