@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from mogul_assets.destinations.base import Destination
 
 TYPES: dict[str, str] = {
+    "bigquery": "mogul_assets.destinations.bigquery:BigQueryDestination",
     "duckdb": "mogul_assets.destinations.duckdb:DuckDBDestination",
     "files": "mogul_assets.destinations.files:FilesDestination",
+    "redshift": "mogul_assets.destinations.redshift:RedshiftDestination",
+    "snowflake": "mogul_assets.destinations.snowflake:SnowflakeDestination",
 }
 """The destination types, by the word that ``mogul.yaml`` uses."""
 

@@ -70,6 +70,8 @@ class Place:
     abilities: frozenset[str] = frozenset()
     folds: bool = False
     """Whether names that differ only in case are one name there."""
+    spelled: Callable[[str], str] = str
+    """How the reader tells a column's name."""
     refused_names: frozenset[str] = frozenset()
     """Of the contract's ``NAMES``, those that cannot name a column there."""
     traced: frozenset[str] = frozenset()
@@ -112,7 +114,11 @@ class Place:
 
 def canonical(text: str | None) -> str | None:
     """JSON as readers of places that parse it give it."""
-    return None if text is None else json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"))
+    return (
+        None
+        if text is None
+        else json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    )
 
 
 def _named(name: str, address: Mapping[str, Any]) -> Place:

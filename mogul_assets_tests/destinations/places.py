@@ -14,7 +14,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mogul_assets.destinations.dialect import ascii_lower
 from mogul_assets_tests.destinations.place import DISK, JSON_TEXT, Place, Spot, State
+from mogul_assets_tests.peers import bigquery, redshift, snowflake
 
 
 def _below(*path: str) -> Callable[[Spot], Path]:
@@ -76,4 +78,31 @@ PLACES = (
         traced=frozenset({"mogul_assets.destinations.duckdb"}),  # DuckDB writes below Python
     ),
     Place("files", lambda spot: {"path": str(_files_folder(spot))}, _read_files, _listed, abilities=ON_DISK),
+    Place(
+        "snowflake",
+        snowflake.options,
+        snowflake.read,
+        snowflake.listed,
+        peer="snowflake",
+        folds=True,
+        spelled=ascii_lower,
+    ),
+    Place(
+        "bigquery",
+        bigquery.options,
+        bigquery.read,
+        bigquery.listed,
+        peer="bigquery",
+        folds=True,
+        refused_names=frozenset({'say "hi"', "a.b", "a;--", "😀", "{x}", "?", "$1"}),
+    ),
+    Place(
+        "redshift",
+        redshift.options,
+        redshift.read,
+        redshift.listed,
+        peer="redshift",
+        folds=True,
+        spelled=ascii_lower,
+    ),
 )

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,14 @@ import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from mogul_assets.destinations.dialect import ascii_lower
+from mogul_assets_tests.destinations.place import Spot, State, canonical
 from mogul_assets_tests.peers import servers
 
 USER = "mogul"
 PASSWORD = "correct horse battery staple"
 PASSPHRASE = "opens the key"
+SCHEMA = "CHARTMOGUL"
 
 ENVIRONMENT = {
     # Else the client asks the cloud's own address, at each log-in, which cloud it runs in.
@@ -52,6 +57,64 @@ def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
 
 def _pem(key: rsa.RSAPrivateKey, encryption: serialization.KeySerializationEncryption) -> str:
     return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption).decode()
+
+
+@cache
+def _administrator(port: int) -> Any:
+    return connect({"port": port, "environment": ENVIRONMENT})
+
+
+def options(spot: Spot) -> dict[str, Any]:
+    """Settings of a destination with a database of the spot's own, which is made here."""
+    _administrator(spot.address["port"]).cursor().execute(f'CREATE DATABASE IF NOT EXISTS "{_database(spot)}"')
+    return {
+        "account": "peer",
+        "user": USER,
+        "password": {"env": "MOGUL_TEST_SNOWFLAKE_PASSWORD"},
+        "database": _database(spot),
+        "schema": SCHEMA,
+        "connection_args": {"host": "127.0.0.1", "port": spot.address["port"], "protocol": "http"},
+    }
+
+
+def read(spot: Spot, dataset: str) -> State | None:
+    """A dataset's table as its users read it, names in lower case, rows in the order of the first column."""
+    columns = _asked(
+        spot,
+        f'SELECT column_name, data_type FROM "{_database(spot)}".information_schema.columns'
+        f" WHERE table_schema = '{SCHEMA}' AND table_name = '{dataset.upper()}' ORDER BY ordinal_position",
+    )
+    if not columns:
+        return None
+    names = [ascii_lower(name) for name, _ in columns]
+    kinds = [kind for _, kind in columns]
+    found = _asked(spot, f'SELECT * FROM "{_database(spot)}"."{SCHEMA}"."{dataset.upper()}" ORDER BY 1')
+    rows = [{name: _value(value, kind) for name, kind, value in zip(names, kinds, row, strict=True)} for row in found]
+    return State(rows, tuple(zip(names, kinds, strict=True)))
+
+
+def _value(value: Any, kind: str) -> Any:
+    if kind == "VARIANT":
+        return canonical(value)
+    return value.astimezone(UTC) if isinstance(value, datetime) else value
+
+
+def listed(spot: Spot) -> list[str]:
+    """The schema and the tables of a spot."""
+    catalog = f'"{_database(spot)}".information_schema'
+    schemas = _asked(spot, f"SELECT schema_name FROM {catalog}.schemata WHERE schema_name = '{SCHEMA}'")
+    tables = _asked(spot, f"SELECT table_name FROM {catalog}.tables WHERE table_schema = '{SCHEMA}' ORDER BY 1")
+    return [name for (name,) in (*schemas, *tables)]
+
+
+def _database(spot: Spot) -> str:
+    return spot.name.upper()
+
+
+def _asked(spot: Spot, statement: str) -> list[tuple[Any, ...]]:
+    with _administrator(spot.address["port"]).cursor() as cursor:
+        found: list[tuple[Any, ...]] = cursor.execute(statement).fetchall()
+        return found
 
 
 def connect(address: Mapping[str, Any], database: str | None = None) -> Any:

@@ -26,9 +26,13 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import fakesnow.arrow
 import fakesnow.copy_into
+import fakesnow.info_schema
 import fakesnow.server
 import jwt
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlglot
 import uvicorn
 from fakesnow.conn import FakeSnowflakeConnection
@@ -41,11 +45,13 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 _execute = FakeSnowflakeCursor.execute
+_sent = fakesnow.arrow.timestamp_to_sf_struct
+_noted = fakesnow.info_schema.insert_text_lengths_sql
 
 statements: list[tuple[str, str]] = []
 """(database, statement), as they came."""
 faults: list[dict[str, Any]] = []
-"""Each with ``database``, ``matching`` (a regular expression, or ``login``), ``code``, ``state``, ``message`` and ``times``."""
+"""Each: ``database``, ``matching`` (a regular expression, or ``login``), ``code``, ``state``, ``message``, ``times``."""
 credentials: dict[str, str] = {}
 
 
@@ -165,6 +171,17 @@ def _columns_as_they_are(table: exp.Table, connection: Any, database: str | None
     return [name for name, *_ in connection.execute(f"DESCRIBE {table.sql('duckdb')}").fetchall()]
 
 
+def _moments(moments: pa.ChunkedArray) -> pa.Array:
+    """Moments as Snowflake sends them, null where they are null."""
+    moments = moments.combine_chunks() if isinstance(moments, pa.ChunkedArray) else moments
+    sent = _sent(pc.fill_null(moments, pa.scalar(0, moments.type)))
+    return pa.StructArray.from_arrays(sent.flatten(), fields=list(sent.type), mask=moments.is_null())
+
+
+def _lengths(catalog: str, schema: str, table: str, lengths: list[tuple[str, int]]) -> str:
+    return _noted(catalog, schema, table, [(name.replace("'", "''"), length) for name, length in lengths])
+
+
 async def login(request: Request) -> Response:
     body = await request.body()
     data = json.loads(gzip.decompress(body) if request.headers.get("Content-Encoding") == "gzip" else body)["data"]
@@ -220,6 +237,8 @@ def serve(port: int, file: Path) -> None:
     FakeSnowflakeCursor.execute = execute
     FakeSnowflakeConnection.lock_timeout = 43_200.0
     fakesnow.copy_into._get_table_columns = _columns_as_they_are
+    fakesnow.arrow.timestamp_to_sf_struct = _moments
+    fakesnow.info_schema.insert_text_lengths_sql = _lengths
     fakesnow.server.shared_fs = FakeSnow(create_database_on_connect=False, create_schema_on_connect=False)
     routes: list[tuple[str, str, Callable[[Request], Any]]] = [
         ("POST", "/session/v1/login-request", login),
