@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime
+from functools import cached_property
 
 from mogul_assets.assets.common import sandbox_file
 from mogul_assets.automation.jobs import deliver_range, refresh_range
@@ -24,11 +25,11 @@ destinations:
 class Project:
     """One mogul.yaml with everything that belongs to it; jobs run in this process."""
 
-    def __init__(self, folder, instance, serving, text=None):
+    def __init__(self, folder, instance, serving, text=None, resources=None):
         file = folder / "mogul.yaml"
         since = f"{NOW.year}-01"
         file.write_text(text or SETTINGS.format(since=since))
-        self.folder, self.instance, self.serving = folder, instance, serving
+        self.folder, self.instance, self.serving, self.resources = folder, instance, serving, resources
         self.settings = load(file)
         self.store = Store(self.settings.store.path)
         if serving is not None:
@@ -36,9 +37,9 @@ class Project:
             address.parent.mkdir(parents=True, exist_ok=True)
             address.write_text(json.dumps({"url": serving.url}))
 
-    @property
+    @cached_property
     def definitions(self):
-        return build_definitions(self.settings)
+        return build_definitions(self.settings, resources=self.resources)
 
     def run(self, job, tags=None, **more):
         return self.definitions.resolve_job_def(job).execute_in_process(

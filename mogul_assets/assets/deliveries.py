@@ -77,7 +77,7 @@ class DestinationIOManager(dg.ConfigurableIOManager):
             if self._unavailable is not None:
                 error, at = self._unavailable
                 _failed(self.store.open(), self.destination, table, error, again=again, at=at)
-                raise error
+                raise DestinationUnavailable(error.message, remedy=error.remedy)
             try:
                 delivered = deliver(self.destination, table, self.store, again=again)
             except DestinationUnavailable as error:
