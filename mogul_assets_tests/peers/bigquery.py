@@ -6,24 +6,28 @@ What it cannot prove is listed in ``docs/destinations/fidelity.md``.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from mogul_assets_tests.destinations.place import Spot, State, canonical
 from mogul_assets_tests.peers import servers
 
+if TYPE_CHECKING:
+    from google.cloud.bigquery import Client
+
 PROJECT = "mogul-tests"
+SCOPE = "https://www.googleapis.com/auth/bigquery"
 SECRET = "MOGUL_TEST_BIGQUERY_KEY"
 """The environment variable that holds the key of the service account."""
 
 
 def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
-    """Start it in ``folder``, to be called through ``servers.shared``: port, project and key of an account."""
+    """Start it in ``folder``, to be called through ``servers.shared``; its address has port, project and key."""
     python = servers.program("bigquery", "bin", "python")
     port = servers.free_port()
     key = account(port)
@@ -36,7 +40,12 @@ def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
         ready=servers.reachable(port),
         env={"HOME": str(home)},
     )
-    return [group], {"port": port, "project": PROJECT, "key": key}
+    environment = {
+        "BIGQUERY_EMULATOR_HOST": f"http://127.0.0.1:{port}",
+        "NO_GCE_CHECK": "true",
+        SECRET: json.dumps(key),
+    }
+    return [group], {"port": port, "project": PROJECT, "key": key, "environment": environment}
 
 
 def account(port: int, project: str = PROJECT) -> dict[str, str]:
@@ -54,12 +63,55 @@ def account(port: int, project: str = PROJECT) -> dict[str, str]:
     }
 
 
-def reached(address: Mapping[str, Any], port: int | None = None) -> None:
-    """Make this process's clients reach the peer, at ``port`` where a proxy stands before it, and nothing else."""
-    os.environ["BIGQUERY_EMULATOR_HOST"] = f"http://127.0.0.1:{port or address['port']}"
-    os.environ[SECRET] = json.dumps(address["key"])
-    os.environ["NO_GCE_CHECK"] = "true"
+def options(spot: Spot) -> dict[str, Any]:
+    """Settings of a destination with a dataset of the spot's own, which is not there yet."""
     _on_loopback()
+    return {"project": spot.address["project"], "dataset": spot.name, "credentials": {"env": SECRET}}
+
+
+def read(spot: Spot, dataset: str) -> State | None:
+    """A dataset's table as its users read it, rows in the order of the first column."""
+    from google.api_core.exceptions import NotFound  # noqa: PLC0415 - half a second, which only its tests should take
+
+    client = connect(spot.address)
+    try:
+        columns = client.get_table(f"{spot.name}.{dataset}").schema
+    except NotFound:
+        return None
+    free = {column.name for column in columns if column.field_type == "JSON"}
+    values = [f"IF(`{name}` IS NULL, NULL, TO_JSON_STRING(`{name}`)) AS `{name}`" for name in free]
+    everything = f"* REPLACE ({', '.join(values)})" if free else "*"
+    found = client.query(f"SELECT {everything} FROM `{spot.name}`.`{dataset}` ORDER BY 1").result(timeout=60)
+    rows = found.to_arrow(create_bqstorage_client=False).to_pylist()
+    return State(
+        [{name: canonical(value) if name in free else value for name, value in row.items()} for row in rows],
+        tuple((column.name, column.field_type) for column in columns),
+    )
+
+
+def listed(spot: Spot) -> list[str]:
+    """The dataset and the tables of a spot."""
+    from google.api_core.exceptions import NotFound  # noqa: PLC0415
+
+    client = connect(spot.address)
+    try:
+        return [spot.name, *(table.table_id for table in client.list_tables(spot.name))]
+    except NotFound:
+        return []
+
+
+def connect(address: Mapping[str, Any]) -> Client:
+    """The vendor's own client, as anybody would use it."""
+    from google.cloud.bigquery import Client  # noqa: PLC0415
+    from google.oauth2 import service_account  # noqa: PLC0415
+
+    _on_loopback()
+    credentials = service_account.Credentials.from_service_account_info(address["key"], scopes=[SCOPE])
+    return Client(
+        project=address["project"],
+        credentials=credentials,
+        client_options={"api_endpoint": f"http://127.0.0.1:{address['port']}"},
+    )
 
 
 def requested(address: Mapping[str, Any], about: str) -> list[dict[str, Any]]:
@@ -83,7 +135,7 @@ def refusal(code: int, reason: str, message: str) -> dict[str, Any]:
 
 def _on_loopback() -> None:
     """google-auth asks iamcredentials.googleapis.com in a thread about every service account; nothing turns it off."""
-    from google.auth import credentials  # noqa: PLC0415 - costs what only these tests should pay
+    from google.auth import credentials  # noqa: PLC0415
 
     for kind in vars(credentials).values():
         if isinstance(kind, type) and hasattr(kind, "_is_regional_access_boundary_lookup_required"):
