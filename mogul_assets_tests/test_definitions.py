@@ -8,7 +8,8 @@ import dagster as dg
 from dagster._core.remote_representation.external_data import RepositorySnap
 from dagster_shared.serdes import serialize_value
 
-from mogul_assets.destinations import TYPES
+from mogul_assets.destinations import TYPES, load_type
+from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets_tests.project import Project
 
 VENDORS = (
@@ -34,9 +35,20 @@ print(json.dumps([name for name in {(*VENDORS, *INTEGRATIONS)!r} if name in sys.
 """
 
 
+def with_every_type():
+    """A file with a destination of each type, as its own example has it; JSON is YAML too."""
+    entries = {f"a_{word}": {"type": word, "schedule": "daily", **load_type(word).EXAMPLE} for word in TYPES}
+    return json.dumps({"account": {"sandbox": True}, "destinations": entries}, indent=1)
+
+
+def test_the_example_of_every_type_is_a_whole_entry(tmp_path, instance):
+    settings = Project(tmp_path, instance, None, with_every_type()).settings
+    made = [configured(settings, entry) for entry in settings.destinations.values()]
+    assert [one.problem for one in made if isinstance(one, Misconfigured)] == []
+
+
 def test_loading_with_every_destination_type_imports_no_vendor_sdk(tmp_path):
-    entries = "\n".join(f"  a_{word}: {{type: {word}, path: out/{word}, schedule: daily}}" for word in TYPES)
-    (tmp_path / "mogul.yaml").write_text(f"account: {{sandbox: true}}\ndestinations:\n{entries}\n")
+    (tmp_path / "mogul.yaml").write_text(with_every_type())
     done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -30,6 +30,7 @@ COMMANDS = {
     "sync": "Refresh the account and deliver, now.",
     "backfill": "Read and deliver past months again.",
     "status": "What arrived where, when, and what went wrong since.",
+    "destinations": "Which there are, what each must be granted, and whether it is.",
     "sandbox": "A pretend ChartMogul account, until Ctrl-C.",
 }
 """What there is, and the line that says so: each is ``command`` in the module of its name."""
@@ -43,8 +44,8 @@ EXIT_CODES = {
 }
 
 
-class Command(click.Command):
-    """A command whose help ends with examples: what to type, and what that does."""
+class _Teaching(click.Command):
+    """Help that ends with examples: what to type, and what that does."""
 
     def __init__(self, *args: Any, examples: Mapping[str, str], **extra: Any) -> None:
         super().__init__(*args, **extra)
@@ -53,6 +54,14 @@ class Command(click.Command):
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Examples"):
             formatter.write_dl(list(self.examples.items()), col_max=60)
+
+
+class Command(_Teaching):
+    """A command whose help ends with examples."""
+
+
+class Group(_Teaching, click.Group):
+    """Commands of one kind, whose help ends with examples."""
 
 
 class _Commands(click.Group):

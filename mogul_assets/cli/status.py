@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 
 import click
 from rich.filesize import decimal
@@ -12,10 +12,16 @@ from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 
+OVERDUE = timedelta(minutes=5)
+
 
 @dataclass(frozen=True)
 class Status:
-    """One delivery. ``error`` is what went wrong since the last success; moments are UTC."""
+    """One delivery; moments are UTC.
+
+    ``error`` is what went wrong since the last success, ``attempts`` how often one after the other, and ``due_at`` when
+    it is tried again; ``None``: with the next schedule or refresh.
+    """
 
     destination: str
     dataset: str
@@ -24,6 +30,8 @@ class Status:
     bytes: int
     generation: str
     error: str | None
+    attempts: int = 0
+    due_at: datetime | None = None
 
     @property
     def ok(self) -> bool:
@@ -43,7 +51,9 @@ class Status:
 def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -> int:
     """What arrived at DESTINATIONS (all, where none is named), how long ago, and what went wrong since.
 
-    Rows and bytes are those of the last delivery: of a dataset with months, only the months that it took.
+    What a destination that was not there did not take is tried again after 1, 5 and 15 minutes while Dagster's
+    daemon runs (mogul ui), then with its next schedule. Rows and bytes are those of the last delivery: of a dataset
+    with months, only the months that it took.
     Ends with 1 where a delivery failed since its last success, or never took place.
     """
     states = [state for entry in project.entries(destinations) for state in _states(project, entry.name)]
@@ -51,7 +61,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
         shown.as_json(states)
     else:
         shown.table(
-            ("destination", "dataset", "last success", "rows:", "size:", "generation", "last error"),
+            ("destination", "dataset", "last success", "rows:", "size:", "generation", "next try", "last error"),
             (
                 (
                     s.destination,
@@ -60,6 +70,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
                     f"{s.rows:,}",
                     decimal(s.bytes),
                     s.generation,
+                    _again(s.due_at, datetime.now(UTC)),
                     s.error,
                 )
                 for s in states
@@ -68,10 +79,28 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
     return OK if all(state.ok for state in states) else FAILED
 
 
+def _again(due: datetime | None, now: datetime) -> str:
+    """When what failed is tried again; that it is overdue means that nothing runs the retries."""
+    if due is None:
+        return ""
+    late = " (overdue: is the daemon running? mogul ui)" if now - due > OVERDUE else ""
+    return f"tried again at {due:%H:%M} UTC{late}"
+
+
 def _states(project: Project, destination: str) -> list[Status]:
     problem = configuration_problem(project.destination(destination))
     return [
-        Status(destination, dataset, mark.delivered_at, mark.rows, mark.bytes, mark.generation, problem or mark.error)
+        Status(
+            destination,
+            dataset,
+            mark.delivered_at,
+            mark.rows,
+            mark.bytes,
+            mark.generation,
+            problem or mark.error,
+            mark.attempts,
+            mark.due_at,
+        )
         for dataset in project.settings.entry(destination).datasets or ("none",)
         for mark in [project.store.watermark(destination, dataset)]
     ]

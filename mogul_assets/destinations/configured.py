@@ -30,6 +30,9 @@ class Misconfigured(Destination):
     def capabilities(self) -> Capabilities:
         return Capabilities()
 
+    def grants(self) -> str:
+        raise self._error()
+
     def check(self) -> list[Permission]:
         raise self._error()
 

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from mogul_assets.cli import COMMANDS, main
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"destinations {name}" for name in ("list", "grants", "test"))])
 def test_every_command_teaches_by_example(command):
-    result = CliRunner().invoke(main, [command, "--help"])
+    result = CliRunner().invoke(main, [*command.split(), "--help"])
     assert result.exit_code == 0
     assert f"mogul {command}" in result.stdout.partition("Examples:")[2]
 

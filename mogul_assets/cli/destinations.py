@@ -1,0 +1,163 @@
+"""``mogul destinations``: what there is, what each must be allowed, and whether it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import click
+
+from mogul_assets.assets.deliveries import configuration_problem
+from mogul_assets.cli import FAILED, OK, Command, Group, shown
+from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.destinations import TYPES, load_type
+from mogul_assets.destinations.base import Destination
+from mogul_assets.errors import ConfigurationError
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One destination of the file. ``problem`` is what keeps it from being used."""
+
+    name: str
+    type: str
+    datasets: tuple[str, ...]
+    schedule: str | None
+    on_refresh: bool
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class Grants:
+    """What gives a destination the rights that it needs; ``example`` where its names are not those of the file."""
+
+    of: str
+    example: bool
+    grants: str
+
+
+@click.group(
+    cls=Group,
+    examples={
+        "mogul destinations list": "which there are",
+        "mogul destinations grants warehouse": "what to grant one of them",
+        "mogul destinations test warehouse": "whether it is granted",
+    },
+)
+def command() -> None:
+    """The destinations of mogul.yaml: which there are, what they must be allowed, and whether they are.
+
+    They are added, changed and removed in mogul.yaml itself.
+    """
+
+
+@command.command(
+    "list",
+    cls=Command,
+    short_help="What is in mogul.yaml, and when it is delivered to.",
+    examples={"mogul destinations list": "all of the file", "mogul destinations list --json": "for a script"},
+)
+@shown.json_option
+@pass_project
+def list_(project: Project, *, as_json: bool) -> int:
+    """Show the destinations of mogul.yaml: type, datasets, and when they are delivered to. Connects to nothing.
+
+    Ends with 1 where an entry cannot be used as it is.
+    """
+    listed = [
+        Listed(
+            entry.name,
+            entry.type,
+            entry.datasets,
+            entry.schedule,
+            entry.on_refresh,
+            configuration_problem(project.destination(entry.name)),
+        )
+        for entry in project.settings.destinations.values()
+    ]
+    if as_json:
+        shown.as_json(listed)
+    else:
+        shown.table(
+            ("name", "type", "datasets:", "when", "problem"),
+            ((one.name, one.type, len(one.datasets), _when(one), one.problem) for one in listed),
+        )
+    return FAILED if any(one.problem for one in listed) else OK
+
+
+def _when(one: Listed) -> str:
+    times = [f"{one.schedule} UTC" if one.schedule else "", "after each refresh" if one.on_refresh else ""]
+    return ", ".join(filter(None, times)) or "by hand"
+
+
+@command.command(
+    cls=Command,
+    short_help="What gives one the least rights that it needs, to copy.",
+    examples={
+        "mogul destinations grants snowflake": "of a type, with names to replace",
+        "mogul destinations grants warehouse": "of yours, with its own names",
+    },
+)
+@click.argument("which", metavar="NAME-OR-TYPE")
+@shown.json_option
+@pass_project
+def grants(project: Project, which: str, *, as_json: bool) -> int:
+    """Print what gives a destination the least rights that it needs: the SQL or the policy, to copy.
+
+    For a NAME of mogul.yaml with its own names in it; for a TYPE with those of an example. Connects to nothing.
+    """
+    destination, example = _meant(project, which)
+    found = Grants(which, example, destination.grants())
+    if as_json:
+        shown.as_json(found)
+    else:
+        click.echo(found.grants)
+    return OK
+
+
+def _meant(project: Project, which: str) -> tuple[Destination, bool]:
+    """The destination of that name, or an example of that type. A name of the file goes before a type's."""
+    try:
+        names = project.settings.destinations
+    except ConfigurationError:
+        if which not in TYPES:
+            raise
+        names = {}  # a type can be read about before there is a file
+    if which in names:
+        return project.destination(which), False
+    if which in TYPES:
+        kind = load_type(which)
+        return kind(name=which, **kind.EXAMPLE), True
+    raise ConfigurationError(
+        f"there is no destination and no type '{which}'",
+        remedy=f"destinations: {', '.join(names) or 'none'}; types: {', '.join(TYPES)}",
+    )
+
+
+@command.command(
+    cls=Command,
+    short_help="Reach one, and try what it must let us do.",
+    examples={
+        "mogul destinations test warehouse": "reach it, and try everything that it must let us do",
+        "mogul destinations test warehouse --json": "for a script",
+    },
+)
+@click.argument("name")
+@shown.json_option
+@pass_project
+def test(project: Project, name: str, *, as_json: bool) -> int:
+    """Reach the destination NAME and try, permission by permission, what it must let us do. Delivers nothing.
+
+    What is tried is undone. Ends with 1 where something is not allowed, and says what would allow it.
+    """
+    permissions = project.destination(name).check()
+    if as_json:
+        shown.as_json(permissions)
+    else:
+        shown.table(
+            ("", "permission", "how it stands", "next step"),
+            (
+                ("ok" if one.problem is None else "problem", one.name, one.problem or "allowed", one.remedy)
+                for one in permissions
+            ),
+        )
+    return OK if all(one.problem is None for one in permissions) else FAILED
