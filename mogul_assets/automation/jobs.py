@@ -10,7 +10,7 @@ from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from mogul_assets import refresh
 from mogul_assets.assets.common import StoreResource, failures
-from mogul_assets.assets.deliveries import DESTINATION, deliver, delivery_key
+from mogul_assets.assets.deliveries import DESTINATION, DestinationIOManager, deliver, delivery_key
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
@@ -105,7 +105,10 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     def chosen(context: dg.OpExecutionContext, name: str) -> tuple[Entry, Destination]:
         if name not in entries:
             raise DestinationRefused(f"there is no destination '{name}'", remedy=f"there are: {', '.join(entries)}")
-        return entries[name], getattr(context.resources, name).destination
+        manager = getattr(context.resources, name)
+        if not isinstance(manager, DestinationIOManager):
+            raise DestinationRefused(f"{name} is an IO manager of your own", remedy="materialise its assets instead")
+        return entries[name], manager.destination
 
     @dg.op(
         required_resource_keys=keys | {"store"},

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
-from mogul_assets_tests.automation.shelf import Shelf
 from mogul_assets_tests.project import NOW, Project
+from mogul_assets_tests.shelf import Shelf
 
 SHELVED = ("plans", "tags", "customers", "mrr_movements")
 SETTINGS = f"""
