@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,11 +17,15 @@ from dagster import DagsterEventType
 from dagster._core.errors import DagsterExecutionInterruptedError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from sqlalchemy.exc import DBAPIError
 
 from mogul_assets.automation.runs import PROCESS, abandoned, process
 from mogul_assets.cli.history import unhurried
 from mogul_assets.cli.project import Project
 from mogul_assets.errors import StoreUnwritable
+
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+"""SQLite's words for a disk that takes no more, the second where a file may not grow (its low byte tells the kind)."""
 
 
 @dataclass(frozen=True)
@@ -42,19 +47,32 @@ def instance(project: Project) -> Iterator[dg.DagsterInstance]:
     Runs of commands that were killed are closed first: they would hold their pools for ever.
 
     Raises:
-        StoreUnwritable: its folder may not be written to.
+        StoreUnwritable: its folder may not be written to, or is full.
     """
-    home = project.home
     try:
         opened = dg.DagsterInstance.get()
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise StoreUnwritable(
-            f"cannot keep Dagster's state in {home}: {reason}", remedy="name another folder: export DAGSTER_HOME=…"
+        raise _unkept(project, error) or StoreUnwritable(
+            f"cannot keep Dagster's state in {project.home}: {reason}",
+            remedy="name another folder: export DAGSTER_HOME=…",
         ) from error
-    with unhurried(), opened:
-        _close_abandoned(opened)
-        yield opened
+    try:
+        with unhurried(), opened:
+            _close_abandoned(opened)
+            yield opened
+    except DBAPIError as error:
+        raise _unkept(project, error) or error from error
+
+
+def _unkept(project: Project, error: Exception) -> StoreUnwritable | None:
+    """What to say where Dagster's own files no longer fit on the disk; ``None`` where it is not that."""
+    if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _FULL:
+        return None
+    return StoreUnwritable(
+        f"cannot keep Dagster's state in {project.home}: the disk is full",
+        remedy="make room, then run again; what was delivered stands",
+    )
 
 
 def run(

@@ -1,6 +1,7 @@
 """Projects in folders of their own, and the real commands on them."""
 
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -45,8 +46,8 @@ class Place:
         unset = {"DAGSTER_DISABLE_TELEMETRY": None, "MOGUL_DEBUG": None}
         return CliRunner().invoke(main, list(arguments), env={**unset, **self.environment, **environment})
 
-    def start(self, *arguments, stderr=subprocess.PIPE):
-        """Start a command as a process of its own."""
+    def start(self, *arguments, stderr=subprocess.PIPE, file_bytes=resource.RLIM_INFINITY):
+        """Start a command as a process of its own, whose files may grow to ``file_bytes``."""
         return subprocess.Popen(
             [sys.executable, "-m", "mogul_assets.cli", *arguments],
             cwd=self.folder,
@@ -54,6 +55,7 @@ class Place:
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
+            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes, resource.RLIM_INFINITY)),  # noqa: PLW1509 - no thread holds a lock
         )
 
 

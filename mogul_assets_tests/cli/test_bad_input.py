@@ -134,6 +134,27 @@ def test_a_store_that_cannot_be_written_to_is_one_line(place, path):
     assert "cannot write to" in complaint(result)
 
 
+def test_a_disk_that_is_full_is_one_line(place):
+    """EFBIG stands for ENOSPC: what root can provoke anywhere. Dagster's own files are the first that do not fit."""
+    _, stderr = (process := place.start("sync", file_bytes=600_000)).communicate(timeout=120)
+    (line,) = [line for line in stderr.splitlines() if line.startswith("mogul: ")]
+    assert process.returncode == 1
+    assert "the disk is full → make room" in line
+    assert "Traceback" not in stderr
+    again = place.mogul("sync")
+    assert again.exit_code == 0, again.stderr
+
+
+def test_a_key_that_may_only_read_suffices(place):
+    sandbox = Sandbox(generate(now=NOW, customers=3), key="reads", limits=NO_LIMITS)
+    with serve(sandbox) as serving:
+        place.write(OWN.replace("since", f'url: "{serving.url}", since') + DESTINATIONS)
+        result = place.mogul("sync", MY_KEY="reads")
+        checked = place.mogul("check", "--account", MY_KEY="reads")
+    assert (result.exit_code, checked.exit_code) == (0, 0), result.stderr
+    assert {asked.method for asked in sandbox.requests} == {"GET"}
+
+
 def test_a_home_that_is_no_folder_is_named(place):
     result = place.mogul("sync", DAGSTER_HOME="/nowhere/at/all")
     assert (result.exit_code, "DAGSTER_HOME=/nowhere/at/all" in complaint(result)) == (2, True)
