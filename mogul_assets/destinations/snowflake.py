@@ -4,25 +4,39 @@ The staging table is temporary: it belongs to the delivery's session, its files 
 the session whatever happens to us.
 """
 
+import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from secrets import token_hex
 from typing import Any, ClassVar
 
 import pyarrow as pa
-from pydantic import Field
+import pyarrow.parquet as pq
+from pydantic import Field, model_validator
 
 from mogul_assets.catalog.columns import Kind
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import snowflake_stage
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
-from mogul_assets.destinations.dialect import Dialect, Held, There, ascii_upper, utc
+from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, utc
+from mogul_assets.destinations.snowflake_errors import GRANTS, meaning
+from mogul_assets.destinations.snowflake_stage import Bucket, GoogleBucket, S3Bucket, Staged
+from mogul_assets.destinations.trial import Trial
 from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
-from mogul_assets.errors import DestinationRefused, MogulError
+from mogul_assets.errors import ConfigurationError, DestinationRefused, MogulError
 from mogul_assets.store.sql import quoted
 from mogul_assets.store.table import Table
 
 CONNECT_SECONDS = 20
+SILENT_SECONDS = 60
+"""How long an answer may take to begin. Snowflake says every 45 seconds that it is still at it."""
+LOCK_SECONDS = 60
+"""How long a statement waits for another transaction's table."""
+NAME_LENGTH = 255
+"""https://docs.snowflake.com/en/sql-reference/identifiers"""
 TEXT_BYTES = 16_777_216
 """What a VARCHAR or a VARIANT holds: https://docs.snowflake.com/en/sql-reference/data-types-text"""
 
@@ -77,7 +91,19 @@ DIALECT = Dialect(
     },
     table_comment=" COMMENT = {text}",
     column_comment=" COMMENT {text}",
+    add="ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {type}{comment}",
 )
+
+_URL = re.compile(r"(s3|gcs|gs)://([^/]+)(/.*|)")
+_COPY = (
+    "COPY INTO {table} FROM {stage} FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE)"
+    " MATCH_BY_COLUMN_NAME = CASE_SENSITIVE ON_ERROR = ABORT_STATEMENT"
+)
+
+
+def _below(staging: str) -> str:
+    """The folder of a delivery's files in an external stage: named like its staging table."""
+    return ascii_lower(staging.rpartition(".")[2].strip('"'))
 
 
 class SnowflakeDestination(Warehouse):
@@ -85,17 +111,39 @@ class SnowflakeDestination(Warehouse):
 
     account: str | None = Field(default=None, description="The account's identifier, like myorg-myaccount.")
     user: str | None = Field(default=None, description="The user to log in as; make one for this alone.")
+    private_key: Secret | None = Field(default=None, description="The user's private key, in PEM (PKCS #8).")
+    private_key_file: str | None = Field(default=None, description="A file with the private key instead.")
+    private_key_passphrase: Secret | None = Field(
+        default=None, description="What the private key is encrypted with, where it is."
+    )
     password: Secret | None = Field(default=None, description="The user's password, where there is no key pair.")
-    private_key: Secret | None = Field(default=None, description="The private key, in PEM.")
-    private_key_file: str | None = Field(default=None, description="A file with the private key, in PEM.")
-    private_key_passphrase: Secret | None = Field(default=None, description="Opens the private key.")
     role: str | None = Field(default=None, description="The role to act as; the user's own where none is named.")
-    warehouse: str | None = Field(default=None, description="The warehouse to run in; the user's own if none is named.")
+    warehouse: str | None = Field(
+        default=None, description="The virtual warehouse to run in; the user's own where none is named."
+    )
     database: str = Field(description="The database; it must be there.")
     schema_: str = Field(default="CHARTMOGUL", alias="schema", description="The schema of the tables; made if missing.")
-    query_tag: str = Field(default="mogul_assets", description="What the queries are tagged with.")
+    query_tag: str = Field(default="mogul_assets", description="The tag of its queries in the query history.")
+    stage_: str | None = Field(
+        default=None,
+        alias="stage",
+        description="An external stage of yours, like STAGING.PUBLIC.MOGUL; files go to Snowflake's own otherwise.",
+    )
+    stage_url: str | None = Field(
+        default=None, description="What that stage points to: s3://bucket/path or gcs://bucket/path."
+    )
+    stage_region: str | None = Field(default=None, description="The region of the stage's S3 bucket.")
+    stage_access_key_id: Secret | None = Field(
+        default=None, description="Access key to upload to the S3 bucket with; the machine's own credentials otherwise."
+    )
+    stage_secret_access_key: Secret | None = Field(default=None, description="The access key's secret.")
+    stage_key: Secret | None = Field(
+        default=None,
+        description="A service account's key, in JSON, to upload to Google with; the machine's own otherwise.",
+    )
+    stage_endpoint: str | None = Field(default=None, description="Another endpoint of S3, such as a VPC's own.")
     connection_args: dict[str, Any] = Field(
-        default_factory=dict, description="More arguments of the connector, such as the host of a private link."
+        default_factory=dict, description="More arguments of Snowflake's connector, such as a private link's host."
     )
 
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
@@ -103,10 +151,26 @@ class SnowflakeDestination(Warehouse):
         "user": "MOGUL",
         "private_key": {"env": "SNOWFLAKE_PRIVATE_KEY"},
         "role": "MOGUL",
-        "warehouse": "MOGUL",
+        "warehouse": "LOADING",
         "database": "ANALYTICS",
         "schema": "CHARTMOGUL",
     }
+
+    @model_validator(mode="after")
+    def _complete(self) -> "SnowflakeDestination":
+        if self.connection is None:
+            given = [one for one in (self.private_key, self.private_key_file, self.password) if one is not None]
+            if len(given) != 1:
+                raise ValueError("name one of private_key, private_key_file and password")
+            if self.account is None or self.user is None:
+                raise ValueError("account and user are missing")
+        if (self.stage_ is None) != (self.stage_url is None):
+            raise ValueError("stage and stage_url go together")
+        if self.stage_url is not None and not _URL.fullmatch(self.stage_url):
+            raise ValueError("stage_url is written like s3://bucket/path or gcs://bucket/path")
+        if (self.stage_access_key_id is None) != (self.stage_secret_access_key is None):
+            raise ValueError("stage_access_key_id and stage_secret_access_key go together")
+        return self
 
     @property
     def dialect(self) -> Dialect:
@@ -121,39 +185,74 @@ class SnowflakeDestination(Warehouse):
         """Everything; a text, or a JSON value, of at most 16 MB."""
         return Capabilities(text_bytes=TEXT_BYTES)
 
+    # Connecting.
+
     def session(self) -> Session:
-        resource = self.connection or self._resource()
-        stack = ExitStack()
-        connection = stack.enter_context(resource.get_connection())
-        return _Session(connection, stack, self.step_seconds)
+        from dagster_snowflake import SnowflakeResource  # noqa: PLC0415 - only where it is needed
+
+        resource = self._resource() if self.connection is None else self.connection
+        if not isinstance(resource, SnowflakeResource) or resource.connector is not None:
+            raise ConfigurationError(
+                f"{self.name}: its connection is no SnowflakeResource on Snowflake's own connector",
+                remedy="hand over a dagster_snowflake.SnowflakeResource, and leave its connector unset",
+            )
+        try:
+            # The resource's own way out would commit, also what failed and could not be rolled back.
+            session = _Session(resource.get_connection().__enter__(), self.step_seconds)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.name}: the private key cannot be read: {error.strerror}",
+                remedy="name a file that the user running this may read",
+            ) from None
+        except (TypeError, ValueError):  # cryptography's, whose text may hold parts of the key
+            raise ConfigurationError(
+                f"{self.name}: the private key cannot be opened",
+                remedy="give it in PEM (PKCS #8), and private_key_passphrase where it is encrypted, and only there",
+            ) from None
+        session.execute("ALTER SESSION SET " + ", ".join(f"{name} = {value}" for name, value in self._session.items()))
+        return session
+
+    @property
+    def _session(self) -> dict[str, str]:
+        """What a session must be set to, whoever's account and connection it is."""
+        return {
+            "AUTOCOMMIT": "TRUE",
+            "TIMEZONE": "'UTC'",  # a day becomes a moment of UTC
+            "QUOTED_IDENTIFIERS_IGNORE_CASE": "FALSE",  # the staging table's columns are named as the files' are
+            "QUERY_TAG": _literal(self.query_tag),
+            "LOCK_TIMEOUT": str(LOCK_SECONDS),  # half a day otherwise
+            "STATEMENT_TIMEOUT_IN_SECONDS": str(int(self.step_seconds)),
+            "ABORT_DETACHED_QUERY": "TRUE",
+        }
 
     def _resource(self) -> Any:
         from dagster_snowflake import SnowflakeResource  # noqa: PLC0415 - only where it is needed
 
-        given = {
+        given: dict[str, Any] = {
             "account": self.account,
             "user": self.user,
             "role": self.role,
             "warehouse": self.warehouse,
             "database": self.database,
             "schema": self.schema_,
-            "password": self.password and self.password.reveal(),
-            "private_key": self.private_key and self.private_key.reveal(),
-            "private_key_path": self.private_key_file,
-            "private_key_password": self.private_key_passphrase and self.private_key_passphrase.reveal(),
+            "password": _revealed(self.password),
+            "private_key": _revealed(self.private_key),
+            "private_key_path": self.private_key_file and str(Path(self.private_key_file).expanduser()),
+            "private_key_password": _revealed(self.private_key_passphrase),
         }
         return SnowflakeResource(
             **{name: value for name, value in given.items() if value is not None},
             autocommit=True,
             login_timeout=CONNECT_SECONDS,
-            network_timeout=60,
-            timezone="UTC",
+            network_timeout=SILENT_SECONDS,
             additional_snowflake_connection_args={
-                "session_parameters": {"QUERY_TAG": self.query_tag, "LOCK_TIMEOUT": 60, "TIMEZONE": "UTC"},
-                "platform_detection_timeout_seconds": 0,
+                "socket_timeout": SILENT_SECONDS,
+                "platform_detection_timeout_seconds": 0,  # no question to the cloud's metadata address
                 **self.connection_args,
             },
         )
+
+    # Looking and loading.
 
     def look(self, session: Session, names: Sequence[str]) -> There:
         database = self.dialect.name(self.database)
@@ -165,7 +264,7 @@ class SnowflakeDestination(Warehouse):
             "SELECT table_name, column_name, data_type, numeric_precision, numeric_scale, character_maximum_length,"
             f" comment FROM {database}.information_schema.columns WHERE {where} ORDER BY ordinal_position"
         ):
-            found.setdefault(table, []).append(_held(*column))
+            found.setdefault(table, []).append(_held(column))
         comments = session.rows(f"SELECT table_name, comment FROM {database}.information_schema.tables WHERE {where}")
         there = bool(found) or bool(
             session.rows(f"SELECT 1 FROM {database}.information_schema.schemata WHERE schema_name = {schema}")
@@ -173,68 +272,218 @@ class SnowflakeDestination(Warehouse):
         columns = {table: tuple(columns) for table, columns in found.items()}
         return There(schema=there, columns=columns, comments=dict(comments))
 
-    def stage(self, session: Session, table: Table, files: Sequence[Path], staging: str) -> None:
-        session.execute(
-            self.dialect.staging(staging, table.schema, create="CREATE TEMPORARY TABLE {table} ({columns})")
-        )
-        if not files:
-            return
-        own = self._stage_of(staging)
+    def _uploaded(self, session: Session, files: Sequence[Path], staging: str) -> str:
+        """Uploads the files; where they lie then, as ``COPY`` names it."""
+        if self.stage_ is not None:
+            staged = self._staged(staging, len(files))
+            staged.put(files)
+            return f"@{self.dialect.name(*self.stage_.split('.'))}/{_below(staging)}/"
+        # The table's own stage, which goes with the table. The files' names there are plain whatever they are here.
+        head, _, name = staging.rpartition(".")
+        stage = "@" + head + ".%" + name.strip('"')
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             for place, file in enumerate(files):
                 (Path(folder) / f"{place:05}.parquet").symlink_to(file.absolute())
-            session.execute(f"PUT 'file://{folder}/*.parquet' {own} AUTO_COMPRESS = FALSE PARALLEL = 8")
-        session.execute(
-            f"COPY INTO {staging} FROM {own} FILE_FORMAT = (TYPE = PARQUET USE_LOGICAL_TYPE = TRUE)"
-            " MATCH_BY_COLUMN_NAME = CASE_SENSITIVE ON_ERROR = ABORT_STATEMENT"
-        )
+            session.execute(f"PUT 'file://{folder}/*.parquet' {stage} AUTO_COMPRESS = FALSE PARALLEL = 8")
+        return stage
 
-    def _stage_of(self, staging: str) -> str:
-        """The stage that every table has: ``@"DB"."SCHEMA".%TABLE``."""
-        head, _, name = staging.rpartition(".")
-        return "@" + head + ".%" + name.strip('"')
+    def stage(self, session: Session, table: Table, files: Sequence[Path], staging: str) -> None:
+        create = "CREATE TEMPORARY TABLE {table} ({columns})"
+        session.execute(self.dialect.staging(staging, table.schema, create=create))
+        if not files:
+            return
+        session.execute(_COPY.format(table=staging, stage=self._uploaded(session, files, staging)))
+
+    def unstage(self, session: Session, table: Table, staging: str) -> None:
+        if self.stage_ is not None:
+            self._staged(staging, len(table.files)).remove()
+        super().unstage(session, table, staging)
+
+    def _refuse(self, table: Table) -> None:
+        super()._refuse(table)
+        for name in (table.dataset, *table.schema.names):
+            if not 1 <= len(name) <= NAME_LENGTH or "\0" in name:
+                raise DestinationRefused(
+                    f"{self._at(table)}: '{name[:40]}' cannot name anything there",
+                    remedy=f"give it a name of 1 to {NAME_LENGTH} characters",
+                )
+
+    def _staged(self, staging: str, files: int) -> Staged:
+        assert self.stage_url is not None
+        parts = _URL.fullmatch(self.stage_url)
+        assert parts is not None
+        scheme, name, path = parts[1], parts[2], parts[3].strip("/")
+        bucket: Bucket
+        if scheme == "s3":
+            bucket = S3Bucket(
+                name,
+                region_name=self.stage_region,
+                endpoint_url=self.stage_endpoint,
+                aws_access_key_id=_revealed(self.stage_access_key_id),
+                aws_secret_access_key=_revealed(self.stage_secret_access_key),
+            )
+        else:
+            bucket = GoogleBucket(name, _revealed(self.stage_key))
+        below = "/".join(filter(None, (path, _below(staging))))
+        return Staged(bucket, tuple(f"{below}/{place:05}.parquet" for place in range(files)))
+
+    # What errors mean.
 
     def told(self, error: Exception) -> MogulError | Conflict | None:
-        from snowflake.connector.errors import Error  # noqa: PLC0415 - only where it is needed
+        from snowflake.connector.errors import Error, InterfaceError, OperationalError  # noqa: PLC0415 - as above
 
-        if not isinstance(error, Error):
-            return None
-        if error.errno == 625:
-            return Conflict()
-        return DestinationRefused(f"Snowflake {error.errno}: {error}")
+        if isinstance(error, Error):
+            code = int(error.errno or 0)
+            return meaning(code, error.raw_msg or "", passing=isinstance(error, OperationalError | InterfaceError))
+        return snowflake_stage.told(error, url=self.stage_url or "")
+
+    # Permissions.
+
+    @property
+    def _role(self) -> str:
+        return self.role or "MOGUL"
+
+    def _remedies(self) -> dict[str, str]:
+        """What grants each thing that ``check`` tries."""
+        role, schema = self.dialect.name(self._role), self.dialect.name(self.database, self.schema_)
+        warehouse = self.dialect.name(self.warehouse) if self.warehouse else "<the warehouse>"
+        found = {
+            "use the warehouse": f"GRANT USAGE ON WAREHOUSE {warehouse} TO ROLE {role};",
+            "use the database": f"GRANT USAGE ON DATABASE {self.dialect.name(self.database)} TO ROLE {role};",
+            "make a table": (
+                f"CREATE SCHEMA IF NOT EXISTS {schema}; GRANT USAGE, CREATE TABLE ON SCHEMA {schema} TO ROLE {role};"
+            ),
+        }
+        if self.stage_ is not None:
+            path = self.stage_.split(".")
+            found["load a file"] = " ".join(
+                f"GRANT USAGE ON {kind} {self.dialect.name(*path[:count])} TO ROLE {role};"
+                for count, kind in enumerate(("DATABASE", "SCHEMA", "STAGE")[-len(path) :], start=1)
+            )
+        return found
+
+    def grants(self) -> str:
+        """SQL that makes role, schema and user, and grants what a delivery needs and nothing else."""
+        role, user, remedies = self.dialect.name(self._role), self.dialect.name(self.user or "MOGUL"), self._remedies()
+        warehouse = f" DEFAULT_WAREHOUSE = {self.dialect.name(self.warehouse)}" if self.warehouse else ""
+        identity = (
+            "TYPE = SERVICE RSA_PUBLIC_KEY = '<the public key, without its first and last line>'"
+            if self.password is None
+            else "TYPE = LEGACY_SERVICE PASSWORD = '<the password>'"
+        )
+        lines = [
+            "-- As ACCOUNTADMIN, or as the owners of each.",
+            f"CREATE ROLE IF NOT EXISTS {role};",
+            *remedies.values(),
+            f"CREATE USER IF NOT EXISTS {user} DEFAULT_ROLE = {role}{warehouse} {identity};",
+            f"GRANT ROLE {role} TO USER {user};",
+        ]
+        if self.stage_url is not None:
+            lines.append(
+                f"-- And for who uploads: to write and delete objects below {self.stage_url}, and nothing else."
+            )
+        return "\n".join(lines)
 
     def check(self) -> list[Permission]:
-        return []
+        """Logs in, makes a schema and a table, loads a file, replaces rows, alters; and undoes each of it.
+
+        What needs a permission that is missing is left out. Tables that are there are tried without a change.
+        """
+        trial, remedies = Trial(self.told, GRANTS), self._remedies()
+        schema, scratch = self.schema_, f"mogul_check_{token_hex(4)}"
+        with trial.of("log in"), closing(self.session()) as session, tempfile.TemporaryDirectory() as folder:
+            with trial.of("use the database", remedies["use the database"]):
+                there = self.look(session, (*DATASETS, LOG))
+                schema = schema if there.schema else scratch
+            if not trial.passed("use the database"):
+                return trial.found
+            path = self.dialect.name(self.database, schema, scratch)
+            try:
+                with trial.of("use the warehouse", remedies.get("use the warehouse", "")):
+                    if not session.rows("SELECT CURRENT_WAREHOUSE()")[0][0]:
+                        raise DestinationRefused("there is no warehouse to run in", remedy=GRANTS)
+                with trial.of("make a table", remedies["make a table"]):
+                    if schema == scratch:
+                        session.execute(
+                            self.dialect.create_schema.format(schema=self.dialect.name(self.database, schema))
+                        )
+                    session.execute(f"CREATE TABLE {path} (one NUMBER)")
+                if trial.passed("make a table"):
+                    with trial.of("load a file", remedies.get("load a file", "")):
+                        self._tried(session, Path(folder), path)
+                    with trial.of("replace rows"):
+                        for statement in ("BEGIN", f"DELETE FROM {path} WHERE true", "COMMIT"):
+                            session.execute(statement)
+                    with trial.of("change a table"):
+                        session.execute(f"ALTER TABLE {path} ADD COLUMN two VARCHAR")
+                for name in there.columns:
+                    table = self.dialect.name(self.database, self.schema_, name)
+                    owner = (
+                        f"GRANT OWNERSHIP ON TABLE {table} TO ROLE {self.dialect.name(self._role)} COPY CURRENT GRANTS;"
+                    )
+                    with trial.of(f"replace rows of {name}", owner):
+                        session.execute(f"DELETE FROM {table} WHERE false")
+                        session.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE false")
+            finally:
+                self._quietly(lambda: session.execute(f"DROP TABLE IF EXISTS {path}"), f"remove {path}")
+                if schema == scratch:
+                    made = self.dialect.name(self.database, scratch)
+                    self._quietly(lambda: session.execute(f"DROP SCHEMA IF EXISTS {made}"), f"remove {made}")
+        return trial.found
+
+    def _tried(self, session: Session, folder: Path, path: str) -> None:
+        """Loads a row into the table at ``path``, and removes what was uploaded for it."""
+        file = folder / "one.parquet"
+        pq.write_table(pa.table({"ONE": [1]}), file)
+        try:
+            session.execute(_COPY.format(table=path, stage=self._uploaded(session, [file], path)))
+        finally:
+            if self.stage_ is not None:
+                self._quietly(self._staged(path, 1).remove, f"remove what was uploaded to {self.stage_url}")
 
 
 class _Session:
-    """A Snowflake connection as the flow sees it."""
+    """A Snowflake connection as the flow sees it. Once nothing is heard any more, it asks no further."""
 
-    def __init__(self, connection: Any, stack: ExitStack, seconds: float) -> None:
-        self._connection, self._stack, self._seconds = connection, stack, int(seconds)
+    def __init__(self, connection: Any, seconds: float) -> None:
+        self._connection, self._seconds = connection, int(seconds)
+        self._lost: Exception | None = None
 
     def execute(self, statement: str) -> int:
-        with self._connection.cursor() as cursor:
-            cursor.execute(statement, timeout=self._seconds)
+        with self._ran(statement) as cursor:
             return cursor.rowcount or 0
 
     def rows(self, statement: str) -> Sequence[tuple[Any, ...]]:
-        with self._connection.cursor() as cursor:
-            found: list[tuple[Any, ...]] = cursor.execute(statement, timeout=self._seconds).fetchall()
+        with self._ran(statement) as cursor:
+            found: list[tuple[Any, ...]] = cursor.fetchall()
             return found
 
     def batches(self, statement: str) -> Iterable[pa.Table]:
-        with self._connection.cursor() as cursor:
-            yield from cursor.execute(statement, timeout=self._seconds).fetch_arrow_batches()
+        with self._ran(statement) as cursor:
+            yield from cursor.fetch_arrow_batches()
 
     def close(self) -> None:
-        self._stack.close()
+        self._connection.close(retry=False)
+
+    def _ran(self, statement: str) -> Any:
+        from snowflake.connector.errors import InterfaceError, OperationalError  # noqa: PLC0415 - as above
+
+        if self._lost is not None:
+            raise self._lost
+        try:
+            return self._connection.cursor().execute(statement, timeout=self._seconds)
+        except (OperationalError, InterfaceError) as error:
+            self._lost = error
+            raise
 
 
-def _held(
-    name: str, kind: str, precision: int | None, scale: int | None, length: int | None, comment: str | None
-) -> Held:
+def _revealed(secret: Secret | None) -> str | None:
+    return None if secret is None else secret.reveal()
+
+
+def _held(column: Sequence[Any]) -> Held:
     """A column, its type spelled as ``DIALECT`` spells it."""
+    name, kind, precision, scale, length, comment = column
     if kind == "NUMBER":
         kind = f"NUMBER({precision},{scale})"
     elif kind == "TEXT":

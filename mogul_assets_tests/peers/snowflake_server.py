@@ -51,7 +51,7 @@ _noted = fakesnow.info_schema.insert_text_lengths_sql
 statements: list[tuple[str, str]] = []
 """(database, statement), as they came."""
 faults: list[dict[str, Any]] = []
-"""Each: ``database``, ``matching`` (a regular expression, or ``login``), ``code``, ``state``, ``message``, ``times``."""
+"""Each: ``database``, ``matching`` (a regular expression or ``login``), ``code``, ``state``, ``message``, ``times``."""
 credentials: dict[str, str] = {}
 
 
@@ -90,7 +90,11 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
         return _execute(self, command, *args, **more)  # fakesnow's own
     statements.append((session.database or "", command))
     _fault(session.database or "", command)
-    if re.match(r"(?i)\s*(grant|revoke)\b", command):
+    if set_to := re.match(r"(?i)\s*alter\s+session\s+set\s+(.*)", command):
+        parameters = dict(re.findall(r"(\w+)\s*=\s*('[^']*'|\w+)", set_to[1]))
+        session.lock_timeout = float(parameters.get("LOCK_TIMEOUT", session.lock_timeout))
+    command = re.sub(r"(?i)\bcurrent_warehouse\(\)", "'LOADING'", command)
+    if re.match(r"(?i)\s*(grant|revoke|alter\s+session)\b", command):
         return _execute(self, "SELECT 'Statement executed successfully.' AS status")
     command = _temporary(session, command)
     command = re.sub(r"(?i)\b(PURGE|FORCE)\s*=\s*FALSE\b", "", command)
@@ -190,11 +194,7 @@ async def login(request: Request) -> Response:
         _admitted(data)
     except ProgrammingError as error:
         return JSONResponse({"data": {}, "code": f"{error.errno:06}", "message": error.raw_msg, "success": False})
-    answer = await fakesnow.server.login_request(request)
-    token = json.loads(answer.body)["data"]["token"]
-    timeout = data["SESSION_PARAMETERS"].get("LOCK_TIMEOUT", 43_200)
-    fakesnow.server.sessions[token].lock_timeout = float(timeout)
-    return answer
+    return await fakesnow.server.login_request(request)
 
 
 def _admitted(data: dict[str, Any]) -> None:
