@@ -8,10 +8,12 @@ nothing is heard any more.
 import json
 import selectors
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, ClassVar, Literal
@@ -45,6 +47,9 @@ _FETCHED_ROWS = 1000
 """At a time: a cluster of one node takes no more (https://docs.aws.amazon.com/redshift/latest/dg/fetch.html)."""
 _UPLOADS = 8
 MANIFEST = "manifest.json"
+
+_CLIENTS = threading.Lock()
+"""The SDK makes clients in one thread at a time only."""
 
 _TEXT = f"character varying({TEXT_BYTES})"
 _MOMENT = "timestamp without time zone"
@@ -218,6 +223,15 @@ class RedshiftDestination(Warehouse):
     def staging(self, delivery: str) -> str:
         return self.dialect.name(f"mogul_staging_{delivery}")
 
+    def _refuse(self, table: Table) -> None:
+        super()._refuse(table)
+        for name in (table.dataset, *table.schema.names):
+            if len(name.encode()) > NAME_BYTES or not name.isprintable() or ascii_lower(name) in _SYSTEM_COLUMNS:
+                raise DestinationRefused(
+                    f"{self._at(table)}: '{name}' cannot be a name there",
+                    remedy=f"rename it: at most {NAME_BYTES} bytes, printable, and none of PostgreSQL's own columns",
+                )
+
     # Connecting.
 
     def session(self) -> "_Session":
@@ -244,7 +258,6 @@ class RedshiftDestination(Warehouse):
         return RedshiftClientResource(**given, port=self.port, connect_timeout=CONNECT_SECONDS, sslmode=self.sslmode)
 
     def _s3(self) -> Any:
-        import boto3  # noqa: PLC0415 - only where it is needed
         from botocore.config import Config  # noqa: PLC0415 - only where it is needed
 
         keys = {
@@ -252,18 +265,19 @@ class RedshiftDestination(Warehouse):
             "aws_secret_access_key": self.secret_access_key,
             "aws_session_token": self.session_token,
         }
-        return boto3.session.Session().client(
-            "s3",
-            region_name=self.region,
-            endpoint_url=self.s3_endpoint,
-            config=Config(
-                connect_timeout=CONNECT_SECONDS,
-                read_timeout=60,
-                retries={"mode": "standard", "total_max_attempts": 3},
-                max_pool_connections=_UPLOADS,
-            ),
-            **{name: secret.reveal() for name, secret in keys.items() if secret is not None},
-        )
+        with _CLIENTS:
+            return _aws().client(
+                "s3",
+                region_name=self.region,
+                endpoint_url=self.s3_endpoint,
+                config=Config(
+                    connect_timeout=CONNECT_SECONDS,
+                    read_timeout=60,
+                    retries={"mode": "standard", "total_max_attempts": 3},
+                    max_pool_connections=_UPLOADS,
+                ),
+                **{name: secret.reveal() for name, secret in keys.items() if secret is not None},
+            )
 
     # Looking and loading.
 
@@ -275,7 +289,7 @@ class RedshiftDestination(Warehouse):
             " FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace{}"
             " LEFT JOIN pg_catalog.pg_description AS d"
             " ON d.objoid = c.oid AND d.classoid = c.tableoid AND d.objsubid = {}"
-            f" WHERE n.nspname = {schema} AND c.relname IN ({tables}) AND c.relkind = 'r'"
+            f" WHERE n.nspname = {schema} AND c.relname IN ({tables}) AND c.relkind IN ('r', 'v', 'm')"
         )
         attributes = " JOIN pg_catalog.pg_attribute AS a ON a.attrelid = c.oid"
         columns: dict[str, list[Held]] = {}
@@ -285,9 +299,17 @@ class RedshiftDestination(Warehouse):
             + " AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
         ):
             columns.setdefault(table, []).append(Held(name, kind, comment))
-        comments = session.rows("SELECT c.relname, d.description" + described.format("", "0"))
+        comments = {}
+        for table, comment, kind in session.rows(
+            "SELECT c.relname, d.description, c.relkind" + described.format("", "0")
+        ):
+            comments[table] = comment
+            if kind != "r":
+                raise DestinationRefused(
+                    f"{self.name}: {self.location(table)} is a view there", remedy="rename it, or name another schema"
+                )
         found = {table: tuple(there) for table, there in columns.items()}
-        return There(schema=bool(schemas), columns=found, comments=dict(comments))
+        return There(schema=bool(schemas), columns=found, comments=comments)
 
     def stage(self, session: Session, table: Table, files: Sequence[Path], staging: str) -> None:
         create = "CREATE TEMP TABLE {table} ({columns})"
@@ -589,6 +611,14 @@ class _Session:
         cursor.execute(statement)
         _waited(self._connection, self._seconds)
         return cursor
+
+
+@cache
+def _aws() -> Any:
+    """One for the process: reading the SDK's own tables takes longer than a small delivery."""
+    import boto3  # noqa: PLC0415 - only where it is needed
+
+    return boto3.session.Session()
 
 
 def _waited(connection: Any, seconds: float) -> None:

@@ -36,7 +36,6 @@ STATES = (
     Meaning("28", "the login was refused", "correct user and password"),
     Meaning("3D000", "there is no such database", "correct database"),
     Meaning("42501", "a permission is missing", GRANTS),
-    Meaning("42809", "a view or the like has the dataset's name", "rename it, or name another schema"),
     Meaning("2BP01", "a view depends on a column that is rewritten", "drop the view, and make it again afterwards"),
     Meaning("53100", "its disk is full", "free some space there, or resize it"),
     Meaning("53", "it is out of memory or connections", passing=True),

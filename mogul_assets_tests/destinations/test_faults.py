@@ -6,7 +6,7 @@ import socket
 import socketserver
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -15,9 +15,10 @@ from mogul_assets_tests.peers.faults import Cut, FaultProxy
 
 class Echo(socketserver.BaseRequestHandler):
     def handle(self):
-        while piece := self.request.recv(65_536):
-            self.server.heard += piece
-            self.request.sendall(piece)
+        with suppress(ConnectionError):
+            while piece := self.request.recv(65_536):
+                self.server.heard += piece
+                self.request.sendall(piece)
 
 
 @pytest.fixture
@@ -121,6 +122,18 @@ def test_nothing_is_heard_from_a_black_hole_until_it_closes(faults):
         faults.black_hole = False
         client.settimeout(5)
         assert received(client, 5) == b"hello"
+
+
+def test_a_cut_may_be_silence(faults, echo):
+    faults.up = Cut(at=b"COMMIT", silence=True, passed=True)
+    with connected(faults, 0.3) as client:
+        client.sendall(b"BEGIN")
+        assert received(client, 5) == b"BEGIN"
+        client.sendall(b"COMMIT")
+        with pytest.raises(TimeoutError):
+            client.recv(1)
+    assert echo.heard == b"BEGINCOMMIT"
+    assert asked(faults, b"x") == b"x"
 
 
 def test_latency_and_rate_are_waited_for(faults):

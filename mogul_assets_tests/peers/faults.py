@@ -32,6 +32,8 @@ class Cut:
     """How many connections are cut before the rest is left alone; ``None``: every one."""
     reset: bool = True
     """By a reset (RST), else by an end in good order (FIN)."""
+    silence: bool = False
+    """By neither: the connection stays, and nothing passes any more in either direction."""
 
     def divided(self, before: bytes, seen: int, piece: bytes) -> bytes | None:
         """The part of ``piece`` that still passes where the cut falls into it, else ``None``.
@@ -119,8 +121,15 @@ class FaultProxy:
         ]
         try:
             done, _ = await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
-            cut = next((task.exception() for task in done if task.exception() is not None), None)
-            _ended(client, reset=isinstance(cut, _CutError) and cut.reset)
+            errors = [task.exception() for task in done]
+            cut = next((error.cut for error in errors if isinstance(error, _CutError)), Cut(reset=False))
+            if cut.silence:
+                for task in both:
+                    task.cancel()
+                with suppress(OSError):
+                    while await reader.read(_PIECE):
+                        pass
+            _ended(client, reset=cut.reset)
         finally:
             for task in both:
                 task.cancel()
@@ -146,7 +155,7 @@ class FaultProxy:
                 if cut.times is not None:
                     cut.times -= 1
                 self.cuts += 1
-                raise _CutError(reset=cut.reset)
+                raise _CutError(cut)
             seen += len(piece)
             before = (before + piece)[-len(cut.at) + 1 :] if cut and cut.at and len(cut.at) > 1 else b""
         with suppress(OSError):
@@ -162,9 +171,9 @@ class FaultProxy:
 class _CutError(Exception):
     """A connection is to be cut now."""
 
-    def __init__(self, *, reset: bool) -> None:
+    def __init__(self, cut: Cut) -> None:
         super().__init__()
-        self.reset = reset
+        self.cut = cut
 
 
 def _ended(writer: asyncio.StreamWriter, *, reset: bool) -> None:

@@ -30,15 +30,20 @@ ROLE = "arn:aws:iam::123456789012:role/mogul-redshift"
 _NOBODY = 65534
 _OWNER = "rdsdb"  # Redshift's own superuser
 
+_RIGHTS = f"""
+REVOKE TEMPORARY ON DATABASE {DATABASE} FROM PUBLIC;
+GRANT CREATE, TEMPORARY ON DATABASE {DATABASE} TO {USER};
+"""
 _FUNCTIONS = """
 CREATE DOMAIN super AS jsonb;
 CREATE FUNCTION json_parse(text) RETURNS super LANGUAGE sql IMMUTABLE AS 'SELECT $1::jsonb::super';
 CREATE FUNCTION json_serialize(super) RETURNS text LANGUAGE sql IMMUTABLE AS 'SELECT $1::jsonb::text';
 CREATE FUNCTION can_json_parse(text) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT pg_input_is_valid($1, ''jsonb'')';
 CREATE FUNCTION getdate() RETURNS timestamp LANGUAGE sql STABLE AS 'SELECT now() AT TIME ZONE ''utc''';
-CREATE FUNCTION pg_last_copy_id() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT pg_backend_pid()::bigint';
+CREATE FUNCTION pg_last_copy_id() RETURNS bigint LANGUAGE sql STABLE AS 'SELECT 1::bigint';
 CREATE TABLE sys_load_error_detail (query_id bigint, column_name text, error_code int, start_time timestamp);
 GRANT SELECT ON sys_load_error_detail TO PUBLIC;
+INSERT INTO sys_load_error_detail VALUES (1, 'name      ', 1204, now());
 CREATE FUNCTION datediff_microsecond(timestamp, timestamp) RETURNS bigint LANGUAGE sql IMMUTABLE AS
   'SELECT (extract(epoch FROM $2) * 1000000)::bigint - (extract(epoch FROM $1) * 1000000)::bigint';
 """
@@ -206,7 +211,7 @@ def _unprivileged(data: Path) -> list[str]:
 def _made(owner: Mapping[str, Any], password: str) -> None:
     for database, sql in (
         ("postgres", [f"CREATE DATABASE {DATABASE}", f"CREATE ROLE {USER} LOGIN PASSWORD '{password}'"]),
-        (DATABASE, [f"GRANT CREATE ON DATABASE {DATABASE} TO {USER}", *_FUNCTIONS.split(";\n")]),
+        (DATABASE, [*_RIGHTS.split(";\n"), *_FUNCTIONS.split(";\n")]),
     ):
         with closing(psycopg2.connect(**owner, dbname=database)) as connection, connection.cursor() as cursor:
             connection.autocommit = True

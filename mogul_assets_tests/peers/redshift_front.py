@@ -43,8 +43,9 @@ _VARCHAR = 65_535
 """Bytes that a VARCHAR holds at most; PostgreSQL would count characters."""
 
 _ROLES = {
-    "denied": "S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 7F0C1B7B,CanRetry 1",
-    "unassociated": "User arn:aws:redshift:us-east-1:1234:dbuser:dev/mogul is not authorized to assume IAM Role",
+    "denied": ("S3ServiceException:Access Denied,Status 403,Error AccessDenied,Rid 7F0C1B7B,CanRetry 1", ""),
+    "unassociated": ("User arn:aws:redshift:us-east-1:12:dbuser:dev/mogul is not authorized to assume IAM Role", ""),
+    "unreadable": ("Spectrum Scan Error", "code: 15007 context: a value of column name: secret"),
 }
 """What is said to roles whose name ends so: PostgreSQL knows no IAM."""
 
@@ -229,9 +230,9 @@ def rows(wanted: Copy, columns: int, endpoint: str) -> Iterator[bytes]:
     if wanted.role not in (None, "default"):
         if not re.fullmatch(r"arn:aws[\w-]*:iam::\d{12}:role/[\w+=,.@/-]+", wanted.role or ""):
             raise RefusedError("XX000", f"Invalid credentials. The IAM role {wanted.role} is not valid")
-        for end, said in _ROLES.items():
+        for end, (said, detail) in _ROLES.items():
             if str(wanted.role).endswith(end):
-                raise RefusedError("XX000", said)
+                raise RefusedError("XX000", said, detail)
     bucket, _, key = wanted.url.removeprefix("s3://").partition("/")
     store = _s3(wanted, endpoint)
     try:
