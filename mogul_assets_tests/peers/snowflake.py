@@ -79,7 +79,7 @@ def options(spot: Spot) -> dict[str, Any]:
 
 def read(spot: Spot, dataset: str) -> State | None:
     """A dataset's table as its users read it, names in lower case, rows in the order of the first column."""
-    columns = _asked(
+    columns = asked(
         spot,
         f'SELECT column_name, data_type FROM "{_database(spot)}".information_schema.columns'
         f" WHERE table_schema = '{SCHEMA}' AND table_name = '{dataset.upper()}' ORDER BY ordinal_position",
@@ -88,7 +88,7 @@ def read(spot: Spot, dataset: str) -> State | None:
         return None
     names = [ascii_lower(name) for name, _ in columns]
     kinds = [kind for _, kind in columns]
-    found = _asked(spot, f'SELECT * FROM "{_database(spot)}"."{SCHEMA}"."{dataset.upper()}" ORDER BY 1')
+    found = asked(spot, f'SELECT * FROM "{_database(spot)}"."{SCHEMA}"."{dataset.upper()}" ORDER BY 1')
     rows = [{name: _value(value, kind) for name, kind, value in zip(names, kinds, row, strict=True)} for row in found]
     return State(rows, tuple(zip(names, kinds, strict=True)))
 
@@ -102,16 +102,22 @@ def _value(value: Any, kind: str) -> Any:
 def listed(spot: Spot) -> list[str]:
     """The schema and the tables of a spot."""
     catalog = f'"{_database(spot)}".information_schema'
-    schemas = _asked(spot, f"SELECT schema_name FROM {catalog}.schemata WHERE schema_name = '{SCHEMA}'")
-    tables = _asked(spot, f"SELECT table_name FROM {catalog}.tables WHERE table_schema = '{SCHEMA}' ORDER BY 1")
+    schemas = asked(spot, f"SELECT schema_name FROM {catalog}.schemata WHERE schema_name = '{SCHEMA}'")
+    tables = asked(spot, f"SELECT table_name FROM {catalog}.tables WHERE table_schema = '{SCHEMA}' ORDER BY 1")
     return [name for (name,) in (*schemas, *tables)]
+
+
+def said(spot: Spot) -> list[str]:
+    """Every statement that came in the spot's sessions, oldest first."""
+    return statements(spot.address, _database(spot))
 
 
 def _database(spot: Spot) -> str:
     return spot.name.upper()
 
 
-def _asked(spot: Spot, statement: str) -> list[tuple[Any, ...]]:
+def asked(spot: Spot, statement: str) -> list[tuple[Any, ...]]:
+    """What the account's administrator gets for an answer."""
     with _administrator(spot.address["port"]).cursor() as cursor:
         found: list[tuple[Any, ...]] = cursor.execute(statement).fetchall()
         return found

@@ -98,6 +98,7 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
         return _execute(self, "SELECT 'Statement executed successfully.' AS status")
     command = _temporary(session, command)
     command = re.sub(r"(?i)\b(PURGE|FORCE)\s*=\s*FALSE\b", "", command)
+    command = re.sub(r"(?i)\bOCTET_LENGTH\(", "strlen(", command)
     command = re.sub(r"(?i)(PARSE_JSON\((?:[^()']|\"[^\"]*\")*), 'd'\)", r"\1)", command)
     tree = _parsed(command)
     in_transaction = getattr(session, "in_transaction", False)
@@ -112,6 +113,8 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
         raise ProgrammingError(
             msg=f"NULL result in a non-nullable column: {error}", errno=100072, sqlstate="22000"
         ) from None
+    except duckdb.InvalidInputException as error:
+        raise ProgrammingError(msg=f"Error parsing JSON: {error}", errno=100069, sqlstate="22P02") from None
     except (duckdb.Error, ValueError, AssertionError) as error:
         raise ProgrammingError(msg=f"{type(error).__name__}: {error}", errno=1003, sqlstate="42000") from None
     finally:
