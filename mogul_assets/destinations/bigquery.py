@@ -19,6 +19,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar
+from unicodedata import category
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -56,12 +57,11 @@ ROWS_AT_ONCE = 262_144
 _CLUSTERED = frozenset({Kind.TEXT, Kind.INT, Kind.FLAG, Kind.MOMENT, Kind.DAY})
 """Kinds of columns that BigQuery clusters by, four at most."""
 
-_NAME = re.compile(r"[^!\"$()*,./;?@\[\\\]^`{}~\x00-\x08\x0a-\x1f]{1,300}")
 _RESERVED = re.compile(
-    r"_(TABLE_|FILE_|PARTITION|ROW_TIMESTAMP|_ROOT__|COLIDENTIFIER|CHANGE_(SEQUENCE_NUMBER|TYPE|TIMESTAMP))",
+    "_(TABLE_|FILE_|PARTITION|ROW_TIMESTAMP|_ROOT__|COLIDENTIFIER|CHANGE_(SEQUENCE_NUMBER|TYPE|TIMESTAMP))",
     re.IGNORECASE,
 )
-"""What columns may be named, and how no name may begin: https://cloud.google.com/bigquery/docs/schemas#column_names"""
+"""How no column's name may begin."""
 
 _SPELLED = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
 """The API's older words for types."""
@@ -76,6 +76,15 @@ def _literal(text: str) -> str:
     r"""As GoogleSQL reads it: no line ends within quotes, and a backslash begins an escape sequence."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\r", "\\r")
     return f"'{escaped}'"
+
+
+def _takes(name: str) -> bool:
+    """Whether it may name a column: https://cloud.google.com/bigquery/docs/schemas#flexible-column-names."""
+    plain = all(
+        category(letter)[0] in "LMN" or category(letter) in {"Pc", "Pd", "Zs"} or letter in "&%=+:'<>#|\t"
+        for letter in name
+    )
+    return plain and 1 <= len(name) <= 300 and not _RESERVED.match(name)
 
 
 def _partitioned(table: Table) -> str:
@@ -149,7 +158,6 @@ REASONS: Mapping[str, tuple[type[MogulError], str, str]] = {
         "would bill more than maximum_bytes_billed",
         "raise maximum_bytes_billed, or leave it out",
     ),
-    "duplicate": (DestinationRefused, "has something of that name already", "look what it is, and rename or remove it"),
     "internalError": (DestinationUnavailable, "had an error of its own", "it is tried again"),
     "invalid": (DestinationRefused, "does not take the rows or the request as they are", "look at the job there"),
     "invalidQuery": (DestinationRefused, "refused the statement", "look at the job there"),
@@ -172,14 +180,17 @@ REASONS: Mapping[str, tuple[type[MogulError], str, str]] = {
 
 _TELLING = frozenset(
     {
-        *("accessDenied", "billingNotEnabled", "bytesBilledLimitExceeded", "duplicate", "notFound", "policyViolation"),
-        *("quotaExceeded", "rateLimitExceeded", "jobRateLimitExceeded", "resourceInUse"),
+        *("accessDenied", "billingNotEnabled", "bytesBilledLimitExceeded", "jobRateLimitExceeded", "notFound"),
+        *("policyViolation", "quotaExceeded", "rateLimitExceeded", "resourceInUse"),
     }
 )
 """Reasons whose messages name things, permissions and limits; others may quote a value."""
 
 _BY_STATUS = {401: "authError", 403: "accessDenied", 404: "notFound", 409: "duplicate", 429: "rateLimitExceeded"}
+"""Where an answer names no reason."""
 
+_MADE = "duplicate"
+"""The reason where another was faster to make what was not there."""
 _CONFLICT = "due to concurrent update"
 _DROPPED = "recently deleted in the table"
 
@@ -332,7 +343,7 @@ class BigQueryDestination(Warehouse):
     def _refuse(self, table: Table) -> None:
         super()._refuse(table)
         for name in table.schema.names:
-            if not _NAME.fullmatch(name) or _RESERVED.match(name) or not name.isprintable():
+            if not _takes(name):
                 raise DestinationRefused(
                     f"{self.name}: {table.dataset}: BigQuery takes no column of the name '{name}'", remedy="rename it"
                 )
@@ -773,7 +784,7 @@ def _reason(error: BaseException) -> str:
     errors = getattr(error, "errors", None) or [{}]
     said = errors[0].get("reason") if isinstance(errors[0], Mapping) else None
     code = getattr(error, "code", None)
-    if said in REASONS:
+    if said in REASONS or said == _MADE:
         return str(said)
     if not isinstance(code, int):
         return ""
@@ -783,7 +794,7 @@ def _reason(error: BaseException) -> str:
 def _api(error: Any) -> MogulError | Conflict:
     reason = _reason(error)
     message = next((str(one.get("message")) for one in error.errors if isinstance(one, Mapping)), str(error.message))
-    if _CONFLICT in message:
+    if reason == _MADE or _CONFLICT in message:
         return Conflict()
     if _DROPPED in message:
         return DestinationRefused(

@@ -35,7 +35,10 @@ from cryptography.hazmat.primitives.serialization import (
 BODY = 100_000
 """Characters of a request that are looked at: statements are shorter, Parquet files are cut."""
 
-CONFLICT = re.compile(r"transaction conflict|write-write conflict|Failed to commit", re.IGNORECASE)
+RENAMED = re.compile(r"(ALTER TABLE \S+) (RENAME COLUMN [^,]+), (RENAME COLUMN [^,]+)")
+"""Two columns that are renamed in one statement: here they are renamed in two."""
+
+CONFLICT = re.compile("conflict|Failed to commit|another transaction", re.IGNORECASE)
 
 
 def installed() -> None:
@@ -82,6 +85,7 @@ class Front:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope["headers"] = [(name, value) for name, value in scope["headers"] if name != b"content-length"]
         content, more = b"", True
         while more:
             message = await receive()
@@ -99,6 +103,8 @@ class Front:
             await answered(send, 401, refusal(401, "authError", "Invalid Credentials"))
             return
         scripted = self.scripted(f"{scope['method']} {path} {text}")
+        if scope["method"] == "POST" and path.startswith("/bigquery/"):
+            content = RENAMED.sub(r"\1 \2; \1 \3", content.decode()).encode()
         if scripted is None:
             await self.app(scope, again(content), send)
         elif scripted.get("lost"):
@@ -202,7 +208,12 @@ def main() -> None:
 
     dialect.FUNCTIONS.remove(next(file for file in dialect.FUNCTIONS if file.stem == "geography"))  # it downloads
     told = BigQueryError.proto
-    BigQueryError.proto = lambda error: {**told(error), "message": cancelled(error.message)}
+
+    def proto(error):
+        sys.stderr.write(f"{error.reason}: {error.message}\n")  # for whoever reads the log
+        return {**told(error), "message": cancelled(error.message)}
+
+    BigQueryError.proto = proto
     settings.data_dir = folder
     settings.default_project_id = key["project_id"]
     uvicorn.run(Front(app, key), host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
