@@ -161,9 +161,10 @@ def asked(address: Mapping[str, Any], sql: str) -> list[tuple[Any, ...]]:
 
 
 def stated(address: Mapping[str, Any], about: str) -> list[str]:
-    """The statements that came to the front with ``about`` in them, oldest first, as they came."""
-    lines = Path(address["log"]).read_text().splitlines()
-    return [said for said in (json.loads(line)["statement"] for line in lines) if about in said]
+    """The statements of all sessions in which ``about`` was said, oldest first, as they came to the front."""
+    lines = [json.loads(line) for line in Path(address["log"]).read_text().splitlines()]
+    sessions = {line["session"] for line in lines if about in line["statement"]}
+    return [line["statement"] for line in lines if line["session"] in sessions]
 
 
 def _postgres(folder: Path, port: int, password: str) -> int:

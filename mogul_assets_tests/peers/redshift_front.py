@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import re
 import ssl
@@ -52,7 +53,7 @@ _ROLES = {
 
 class Front:
     def __init__(self, postgres: int, s3: str, folder: Path) -> None:
-        self.postgres, self.s3 = postgres, s3
+        self.postgres, self.s3, self.numbers = postgres, s3, itertools.count()
         self.log = (folder / "statements.jsonl").open("a", buffering=1)
         authority = trustme.CA()
         self.tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -91,7 +92,7 @@ class Session:
         backend: asyncio.StreamReader,
         to_backend: asyncio.StreamWriter,
     ) -> None:
-        self.front = front
+        self.front, self.number = front, next(front.numbers)
         self.client, self.to_client = client, to_client
         self.backend, self.to_backend = backend, to_backend
         self.startup: dict[str, str] = {}
@@ -217,7 +218,7 @@ class Session:
         return b"".join(f"{key}{value}\0".encode() for key, value in said.items() if value) + b"\0"
 
     def _logged(self, statement: str) -> None:
-        said = {"user": self.startup.get("user"), "database": self.startup.get("database"), "statement": statement}
+        said = {"session": self.number, "user": self.startup.get("user"), "statement": statement}
         self.front.log.write(json.dumps(said) + "\n")
 
 
