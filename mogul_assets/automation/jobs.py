@@ -84,6 +84,7 @@ def delivery(
         job_name=deliver_job_name(entry.name),
         run_key=run_key,
         asset_selection=[delivery_key(entry, name) for name in datasets],
+        asset_check_keys=[],  # else those of the assets come along
         tags={**tags, **(deliver_range(store, entry.name, datasets, since, now) if windowed else {})},
     )
 

@@ -1,6 +1,7 @@
 """Projects whose store was filled by a refresh, and whose one destination is a shelf that does what it is told."""
 
 import shutil
+from types import SimpleNamespace
 
 import dagster as dg
 import pytest
@@ -19,11 +20,11 @@ destinations:
 
 @pytest.fixture(scope="session")
 def stored(tmp_path_factory, company):
-    """A store after one refresh; look, but do not touch."""
+    """A store after one refresh, and what that asked the account for; look, but do not touch."""
     with serve(Sandbox(company, limits=NO_LIMITS)) as serving, dg.DagsterInstance.ephemeral() as instance:
         project = Project(tmp_path_factory.mktemp("stored"), instance, serving)
         assert project.refresh().success
-        return project.store.root
+        return SimpleNamespace(root=project.store.root, asked=sorted(request.path for request in serving.requests))
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def shelved(stored, tmp_path, instance):
         shelf = Shelf(name="shelf", path=str(tmp_path / "shelf"))
         text = SETTINGS.replace("DATASETS", ", ".join(datasets)).replace("OPTIONS", options)
         project = Project(tmp_path, instance, None, text, resources={"shelf": shelf})
-        shutil.copytree(stored, project.store.root)
+        shutil.copytree(stored.root, project.store.root)
         project.shelf = shelf
         return project
 
