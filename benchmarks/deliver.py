@@ -139,7 +139,38 @@ def bare_bigquery(address, folder, path):
     return time.perf_counter() - began
 
 
-BARE = {"duckdb": bare_duckdb, "files": bare_files, "snowflake": bare_snowflake, "bigquery": bare_bigquery}
+def bare_redshift(address, folder, path):
+    from contextlib import closing
+
+    import psycopg2
+
+    from mogul_assets.destinations.redshift import DIALECT
+    from mogul_assets_tests.peers import redshift
+
+    bucket = folder.name.replace("_", "-")
+    store = redshift.bucket_of(address)
+    store.create_bucket(Bucket=bucket)
+    login = {"host": "127.0.0.1", "port": address["port"], "user": redshift.USER, "dbname": redshift.DATABASE}
+    with closing(psycopg2.connect(**login, password=os.environ[redshift.PASSWORD])) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f'CREATE SCHEMA "{bucket}"')
+            began = time.perf_counter()
+            store.upload_file(str(path), bucket, "items.parquet")
+            cursor.execute(DIALECT.staging(f'"{bucket}".items', LINE_ITEMS.schema))
+            cursor.execute(
+                f"COPY \"{bucket}\".items FROM 's3://{bucket}/items' IAM_ROLE '{redshift.ROLE}' FORMAT AS PARQUET"
+            )
+            return time.perf_counter() - began
+
+
+BARE = {
+    "duckdb": bare_duckdb,
+    "files": bare_files,
+    "snowflake": bare_snowflake,
+    "bigquery": bare_bigquery,
+    "redshift": bare_redshift,
+}
 
 
 def child(way, word, address, path, rows):
@@ -147,7 +178,18 @@ def child(way, word, address, path, rows):
     folder = Path(tempfile.mkdtemp(prefix="mogul-benchmark-"))
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.deliver", "--child", way, word, json.dumps(address), str(folder), str(path), str(rows)],
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.deliver",
+                "--child",
+                way,
+                word,
+                json.dumps(address),
+                str(folder),
+                str(path),
+                str(rows),
+            ],
             stdout=subprocess.PIPE,
             text=True,
             check=True,

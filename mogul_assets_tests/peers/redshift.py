@@ -182,7 +182,12 @@ def _postgres(folder: Path, port: int, password: str) -> int:
         check=True,
         capture_output=True,
     )
-    settings = ("listen_addresses=127.0.0.1", "unix_socket_directories=", "fsync=off", "max_connections=50")
+    settings = [
+        *("listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=50"),
+        # What is kept here need not outlast a power cut.
+        *("fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB"),
+        *("shared_buffers=256MB", "jit=off"),
+    ]
     return servers.started(
         [
             *(*_unprivileged(data), programs / "postgres", "-D", data, "-p", str(port)),
