@@ -89,8 +89,11 @@ class Here:
 
 
 @pytest.fixture
-def here(peer, tmp_path):
-    return Here(PLACE.on(peer("redshift")), tmp_path)
+def here(peer, tmp_path, monkeypatch):
+    place = PLACE.on(peer("redshift"))
+    for name, value in place.address["environment"].items():
+        monkeypatch.setenv(name, value)
+    return Here(place, tmp_path)
 
 
 @pytest.fixture
@@ -102,7 +105,7 @@ def faults(here):
 @pytest.fixture
 def s3(here):
     """A proxy before S3 that breaks connections."""
-    with FaultProxy(int(here.address["s3"]["url"].rpartition(":")[2])) as proxy:
+    with FaultProxy(here.address["s3"]["port"]) as proxy:
         yield proxy
 
 

@@ -1,4 +1,4 @@
-"""Redshift: PostgreSQL behind a front that speaks Redshift (``redshift_front``), which copies from the S3 peer.
+"""Redshift: PostgreSQL behind a front that speaks Redshift (``redshift_front``), which copies from moto's S3.
 
 What it cannot prove is listed in ``docs/destinations/fidelity.md``.
 """
@@ -51,17 +51,15 @@ CREATE FUNCTION datediff_microsecond(timestamp, timestamp) RETURNS bigint LANGUA
 
 def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
     """Start it in ``folder``, to be called through ``servers.shared``."""
-    from mogul_assets_tests.peers import s3  # noqa: PLC0415
-
     python = servers.program("redshift", "bin", "python")
-    store = servers.shared(folder.parent, "s3", s3.start)
+    store = servers.free_port()
     postgres, port, passwords = servers.free_port(), servers.free_port(), {_OWNER: token_hex(12), USER: token_hex(12)}
-    groups = [_postgres(folder, postgres, passwords[_OWNER])]
+    groups = [_moto(folder, store), _postgres(folder, postgres, passwords[_OWNER])]
     owner = {"host": "127.0.0.1", "port": postgres, "user": _OWNER, "password": passwords[_OWNER]}
     _made(owner, passwords[USER])
     groups.append(
         servers.started(
-            [python, Path(__file__).with_name("redshift_front.py"), port, postgres, store["url"], folder],
+            [python, Path(__file__).with_name("redshift_front.py"), port, postgres, _url(store), folder],
             log=folder / "front.log",
             ready=servers.reachable(port),
         )
@@ -69,10 +67,15 @@ def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
     address = {
         "port": port,
         "owner": {**owner, "dbname": DATABASE},
-        "s3": store,
+        "s3": {"port": store, "url": _url(store)},
         "certificates": str(folder / "ca.pem"),
         "log": str(folder / "statements.jsonl"),
-        "environment": {**store.get("environment", {}), PASSWORD: passwords[USER]},
+        "environment": {
+            "AWS_ACCESS_KEY_ID": "mogul",
+            "AWS_SECRET_ACCESS_KEY": token_hex(12),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            PASSWORD: passwords[USER],
+        },
     }
     return groups, address
 
@@ -136,7 +139,7 @@ def listed(spot: Spot) -> list[str]:
 
 
 def bucket_of(address: Mapping[str, Any]) -> Any:
-    """A client of the S3 peer."""
+    """A client of moto's."""
     return boto3.client(
         "s3",
         endpoint_url=address["s3"]["url"],
@@ -165,6 +168,17 @@ def stated(address: Mapping[str, Any], about: str) -> list[str]:
     lines = [json.loads(line) for line in Path(address["log"]).read_text().splitlines()]
     sessions = {line["session"] for line in lines if about in line["statement"]}
     return [line["statement"] for line in lines if line["session"] in sessions]
+
+
+def _url(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _moto(folder: Path, port: int) -> int:
+    """S3, of the same environment as the peer of that name; its process group."""
+    program = servers.program("s3", "bin", "moto_server")
+    ready = servers.reachable(port)
+    return servers.started([program, "-H", "127.0.0.1", "-p", str(port)], log=folder / "moto.log", ready=ready)
 
 
 def _postgres(folder: Path, port: int, password: str) -> int:
