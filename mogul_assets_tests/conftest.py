@@ -57,3 +57,12 @@ def delivered(tmp_path_factory, company):
             refresh=project.refresh(), warehouse=project.deliver("warehouse"), lake=project.deliver("lake")
         )
         yield SimpleNamespace(project=project, runs=runs)
+
+
+@pytest.fixture(scope="session")
+def stored(tmp_path_factory, company):
+    """A store after one refresh, and what that asked the account for; look, but do not touch."""
+    with serve(Sandbox(company, limits=NO_LIMITS)) as serving, dg.DagsterInstance.ephemeral() as instance:
+        project = Project(tmp_path_factory.mktemp("stored"), instance, serving)
+        assert project.refresh().success
+        return SimpleNamespace(root=project.store.root, asked=sorted(request.path for request in serving.requests))

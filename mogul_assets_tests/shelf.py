@@ -59,12 +59,24 @@ class Shelf(Destination):
         how = faults.get(table.dataset) or faults.get("*")
         if how == "newer":
             return Delivered(Outcome.SUPERSEDED, 0, 0, 0, self.path)
+        if how is not None and how.startswith("tells"):
+            self._tell(how)
         if how is not None:
             raise FAULTS[how]
         Path(self.path).mkdir(parents=True, exist_ok=True)
         with Path(self.path, "taken").open("a") as file:
             file.write(json.dumps([table.dataset, table.generation, str(table.window)]) + "\n")
         return Delivered(Outcome.DELIVERED, table.rows, table.bytes, 0.01, self.path)
+
+    def _tell(self, how: str) -> None:
+        """Fail like a vendor's client that quotes what it logs in with."""
+        secret = self.key.reveal() if self.key else ""
+        vendor = RuntimeError(f"cannot log in with user=mogul password={secret}")
+        if how == "tells":
+            raise vendor
+        if how == "tells by its cause":
+            raise DestinationUnavailable("shelf: no answer in 20 s", remedy="it is tried again") from vendor
+        raise DestinationUnavailable(f"shelf: {vendor}")
 
     def check(self) -> list[Permission]:
         return [Permission("put something on it"), Permission("take it off again", "it is too high", "fetch a ladder")]

@@ -2,7 +2,9 @@
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,15 @@ from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Delivered, Destination, Outcome
 from mogul_assets.destinations.configured import Misconfigured
-from mogul_assets.errors import DataRefused, DestinationUnavailable, MogulError, TerminalError, TransientError
+from mogul_assets.errors import (
+    ConfigurationError,
+    DataRefused,
+    DestinationRefused,
+    DestinationUnavailable,
+    MogulError,
+    TerminalError,
+    TransientError,
+)
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table
@@ -114,7 +124,8 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
     """
     opened, began = store.open(), time.monotonic()
     try:
-        delivered = destination.deliver(table)
+        with discreet(destination):
+            delivered = destination.deliver(table)
     except Exception as error:
         _failed(opened, destination, table, error, again=again)
         raise
@@ -129,6 +140,39 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
     else:
         opened.superseded(destination.name, table.dataset)
     return delivered
+
+
+@contextmanager
+def discreet(destination: Destination) -> Iterator[None]:
+    """Withholds what is raised in the block where it, or what caused it, quotes a secret of the destination's.
+
+    Dagster writes down every error with its causes, and those are the words of the vendors' clients.
+
+    Raises:
+        MogulError: the same without its cause where that alone quotes it, else one that names the kind of error.
+    """
+    try:
+        yield
+    except Exception as error:
+        secrets = _revealed(destination)
+        if not any(secret in text for text in traceback.format_exception(error) for secret in secrets):
+            raise
+        if isinstance(error, MogulError) and not any(secret in str(error) for secret in secrets):
+            raise type(error)(error.message, remedy=error.remedy) from None
+        kind = type(error) if isinstance(error, MogulError) else DestinationRefused
+        raise kind(
+            f"{destination.name}: {type(error).__name__}, whose text quotes a secret and is withheld",
+            remedy=f"mogul destinations test {destination.name}",
+        ) from None
+
+
+def _revealed(destination: Destination) -> list[str]:
+    """The secrets' values, line by line: what is long may be quoted in part, and what is short is anywhere."""
+    values = []
+    for secret in destination.secrets():
+        with suppress(ConfigurationError):
+            values += secret.reveal().splitlines()
+    return [line for value in values if len(line := value.strip()) >= 6 and not line.startswith("-----")]
 
 
 def _failed(

@@ -10,7 +10,7 @@ from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from mogul_assets import refresh
 from mogul_assets.assets.common import StoreResource, failures
-from mogul_assets.assets.deliveries import DESTINATION, DestinationIOManager, deliver, delivery_key
+from mogul_assets.assets.deliveries import DESTINATION, DestinationIOManager, deliver, delivery_key, discreet
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
@@ -138,7 +138,8 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     def test(context: dg.OpExecutionContext, config: Which) -> None:
         with failures():
             _, destination = chosen(context, config.destination)
-            permissions = destination.check()
+            with discreet(destination):
+                permissions = destination.check()
             missing = [permission for permission in permissions if permission.problem is not None]
             for permission in permissions:
                 context.log.info(f"{permission.name}: {permission.problem or 'allowed'}")

@@ -1,12 +1,10 @@
 """Projects whose store was filled by a refresh, and whose one destination is a shelf that does what it is told."""
 
 import shutil
-from types import SimpleNamespace
 
 import dagster as dg
 import pytest
 
-from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
 from mogul_assets_tests.project import NOW, Project
 from mogul_assets_tests.shelf import Shelf
 
@@ -16,15 +14,6 @@ account: {{sandbox: true, since: {NOW.year}-01}}
 destinations:
   shelf: {{type: shelf, datasets: [DATASETS], OPTIONS}}
 """
-
-
-@pytest.fixture(scope="session")
-def stored(tmp_path_factory, company):
-    """A store after one refresh, and what that asked the account for; look, but do not touch."""
-    with serve(Sandbox(company, limits=NO_LIMITS)) as serving, dg.DagsterInstance.ephemeral() as instance:
-        project = Project(tmp_path_factory.mktemp("stored"), instance, serving)
-        assert project.refresh().success
-        return SimpleNamespace(root=project.store.root, asked=sorted(request.path for request in serving.requests))
 
 
 @pytest.fixture
