@@ -696,16 +696,21 @@ class _Session:
 
         try:
             job: Any = self.client.get_job(name, location=self.place, **self.asked)
-            if not job.done(reload=False):
-                self.client.cancel_job(name, location=self.place, **self.asked)
-            self._awaited(job)
         except NotFound:
             return None
+        if not job.done(reload=False):
+            self._cancelled(job)
+        try:
+            self._awaited(job)
         except GoogleAPICallError:
             if job.done(reload=False):
                 return None
             raise
         return self._rows(job)
+
+    def _cancelled(self, job: Any) -> None:
+        """It may end by itself meanwhile, which is as well."""
+        self.of._quietly(lambda: job.cancel(**self.asked), f"cancel job {job.job_id}")  # noqa: SLF001 - one of ours
 
     def _run(self, statement: str, name: str = "") -> "bigquery.QueryJob":
         """A statement, put off where BigQuery is asked too often."""
@@ -744,7 +749,7 @@ class _Session:
         until, pause = time.monotonic() + self.seconds, 0.05
         while not job.done(**self.asked):
             if time.monotonic() > until:
-                self.of._quietly(lambda: job.cancel(**self.asked), f"cancel job {job.job_id}")  # noqa: SLF001 - one of ours
+                self._cancelled(job)
                 raise TimeoutError
             time.sleep(pause)
             pause = min(pause * 1.5, 2)

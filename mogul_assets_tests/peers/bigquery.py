@@ -121,6 +121,23 @@ def requested(address: Mapping[str, Any], about: str) -> list[dict[str, Any]]:
     return found
 
 
+def said(spot: Spot) -> list[str]:
+    """The SQL that was sent about the spot, oldest first."""
+    return [query["query"] for query in configurations(spot, "query")]
+
+
+def configurations(spot: Spot, kind: str) -> list[dict[str, Any]]:
+    """Jobs about the spot as they were asked for, oldest first: of the kind ``query`` or ``load``, with the labels."""
+    found = []
+    for request in requested(spot.address, spot.name):
+        if request["method"] == "POST" and '"configuration"' in request["body"]:
+            job = json.JSONDecoder().raw_decode(request["body"][request["body"].index("{") :])[0]
+            whole = job["configuration"]
+            rest = {name: value for name, value in whole.items() if name not in {"query", "load"}}
+            found += [{**whole[kind], **rest, "id": job["jobReference"]["jobId"]}] if kind in whole else []
+    return found
+
+
 def scripted(address: Mapping[str, Any], about: str, match: str, *, times: int = 1, **answer: Any) -> None:
     """What requests with ``about`` in them that ``match`` finds are answered with; see ``bigquery_server``."""
     said = {"about": about, "match": match, "times": times, **answer}

@@ -216,6 +216,7 @@ def main() -> None:
     BigQueryError.proto = proto
     settings.data_dir = folder
     settings.default_project_id = key["project_id"]
+    settings.caller = f"serviceAccount:{key['client_email']}"
     uvicorn.run(Front(app, key), host="127.0.0.1", port=port, log_level="warning", timeout_graceful_shutdown=1)
 
 
