@@ -10,9 +10,9 @@ import selectors
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
@@ -27,8 +27,9 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, utc
 from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
+from mogul_assets.destinations.trial import Trial
 from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
-from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable, MogulError
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError
 from mogul_assets.store.sql import quoted
 from mogul_assets.store.table import BATCH_ROWS, Table
 
@@ -194,6 +195,10 @@ class RedshiftDestination(Warehouse):
 
     @model_validator(mode="after")
     def _complete(self) -> "RedshiftDestination":
+        if self.connection is None:
+            for name in ("host", "database", "user", "password"):
+                if getattr(self, name) is None:
+                    raise ValueError(f"{name} is missing")
         if (self.access_key_id is None) != (self.secret_access_key is None):
             raise ValueError("access_key_id and secret_access_key go together")
         if self.role is None and self.access_key_id is None:
@@ -252,9 +257,6 @@ class RedshiftDestination(Warehouse):
 
         given: dict[str, Any] = {"host": self.host, "database": self.database, "user": self.user}
         given["password"] = self.password and self.password.reveal()
-        for name, value in given.items():
-            if value is None:
-                raise ConfigurationError(f"{self.name}: {name} is missing", remedy=f"set {name}")
         return RedshiftClientResource(**given, port=self.port, connect_timeout=CONNECT_SECONDS, sslmode=self.sslmode)
 
     def _s3(self) -> Any:
@@ -388,7 +390,7 @@ class RedshiftDestination(Warehouse):
 
         What needs a permission that is missing is left out.
         """
-        trial = _Trial(self.told)
+        trial = Trial(self.told, GRANTS)
         scratch, remedies = f"mogul_check_{token_hex(4)}", self._remedies()
         staged: _Staged | None = None
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
@@ -397,7 +399,7 @@ class RedshiftDestination(Warehouse):
             with trial.of("stage a file", remedies["stage a file"]):
                 staged = self._staged()
                 staged.put([file])
-        with trial.of("log in", ""), closing(self.session()) as session:
+        with trial.of("log in"), closing(self.session()) as session:
             with trial.of("make a table", remedies["make a table"]):
                 there = self.look(session, (*DATASETS, LOG))
                 session.execute("BEGIN")
@@ -407,7 +409,7 @@ class RedshiftDestination(Warehouse):
                     session.execute(f"CREATE TABLE {self.dialect.name(self.schema_, scratch)} (one bigint)")
                 finally:
                     session.execute("ROLLBACK")
-            with trial.of("change the tables that are there", ""):
+            with trial.of("change the tables that are there"):
                 self._refuse_others(session)
             with trial.of("make a temporary table", remedies["make a temporary table"]):
                 session.execute(f"CREATE TEMP TABLE {self.dialect.name(scratch)} (one bigint)")
@@ -540,33 +542,6 @@ class _Staged:
             if answer.get("Errors"):
                 what = f"S3 refused to delete ({answer['Errors'][0].get('Code')}, {self.url})"
                 raise DestinationRefused(what, remedy=GRANTS)
-
-
-class _Trial:
-    """Things tried one by one, and what came of each."""
-
-    def __init__(self, told: Callable[[Exception], MogulError | Conflict | None]) -> None:
-        self.found: list[Permission] = []
-        self._told = told
-
-    @contextmanager
-    def of(self, name: str, remedy: str) -> Iterator[None]:
-        """Tries what is in the block; ``remedy`` grants what is missing where that is the trouble."""
-        place = len(self.found)
-        problem, step = None, ""
-        try:
-            yield
-        except Exception as error:
-            told = error if isinstance(error, MogulError) else self._told(error)
-            if told is None:
-                raise
-            problem = told.message if isinstance(told, MogulError) else "somebody else was at it"
-            step = told.remedy if isinstance(told, MogulError) else "try again"
-            step = remedy if remedy and step == GRANTS else step
-        self.found.insert(place, Permission(name, problem, step if problem else ""))
-
-    def passed(self, name: str) -> bool:
-        return any(one.name == name and one.problem is None for one in self.found)
 
 
 class _UnreadableError(Exception):

@@ -19,9 +19,9 @@ from dagster_aws.redshift import RedshiftClientResource
 from mogul_assets.destinations import redshift as module
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.redshift import DIALECT, RedshiftDestination
-from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
+from mogul_assets.destinations.redshift_errors import GRANTS, S3_CODES, STATES, TEXTS, database_error, s3_error
 from mogul_assets.destinations.warehouse import Conflict
-from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
@@ -127,6 +127,8 @@ def behind(s3):
         (("role",), {}, "COPY needs role, or access_key_id and secret_access_key"),
         ((), {"access_key_id": {"env": "A"}}, "access_key_id and secret_access_key go together"),
         ((), {"sslmode": "maybe"}, "sslmode"),
+        (("host",), {}, "host is missing"),
+        (("password",), {}, "password is missing"),
         (("bucket",), {"bucket": None}, "bucket"),
     ],
 )
@@ -134,14 +136,6 @@ def test_settings_that_cannot_work_are_refused(without, given, said):
     options = {name: value for name, value in RedshiftDestination.EXAMPLE.items() if name not in without}
     with pytest.raises(ValueError, match=said):
         RedshiftDestination(name="shelf", **{**options, **given})
-
-
-@pytest.mark.parametrize("missing", ["host", "database", "user", "password"])
-def test_a_login_that_lacks_something_says_what(missing, monkeypatch):
-    monkeypatch.setenv("REDSHIFT_PASSWORD", "x")
-    options = {name: value for name, value in RedshiftDestination.EXAMPLE.items() if name != missing}
-    with pytest.raises(ConfigurationError, match=f"{missing} is missing"):
-        RedshiftDestination(name="shelf", **options).last_delivery("plans")
 
 
 # What lands
@@ -681,3 +675,22 @@ def test_literals_mean_what_they_say(here):
     text = "it's \\ \\\\ '' \\' ü😀"
     with closing(here.shelf().session()) as session:
         assert session.rows(f"SELECT {DIALECT.literal(text)}") == [(text,)]
+
+
+# The page about it
+
+PAGE = (Path(__file__).parents[2] / "docs" / "destinations" / "redshift.md").read_text()
+
+
+def test_the_page_tells_every_setting_with_its_default():
+    always = {"host", "database", "user", "password"}  # where no resource of the user's own stands in
+    for name, field in RedshiftDestination.model_fields.items():
+        if name not in {"name", "connection"}:
+            required = field.is_required() or name in always
+            default = "must be set" if required else "–" if field.default is None else f"`{field.default}`"
+            assert f"| `{field.alias or name}` | {default} | {field.description} |\n" in PAGE
+
+
+def test_the_page_tells_every_error():
+    for meaning in (*STATES, *TEXTS, *S3_CODES):
+        assert meaning.what in PAGE
