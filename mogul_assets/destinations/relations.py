@@ -37,6 +37,12 @@ def types(schema: pa.Schema) -> dict[str, str]:
     return {field.name: "JSON" if is_json(field) else _TYPES[field.type] for field in schema}
 
 
+def kinds(columns: Mapping[str, str]) -> dict[str, str]:
+    """DuckDB's type of every column, from the types as Arrow spells them; ``json`` for text that is JSON."""
+    spelled = {"json": "JSON", **{str(arrow): kind for arrow, kind in _TYPES.items()}}
+    return {name: spelled[kind] for name, kind in columns.items()}
+
+
 def fold(name: str) -> str:
     """The name as DuckDB compares it: it folds ASCII only, so that É and é are two columns."""
     return name.encode().lower().decode()

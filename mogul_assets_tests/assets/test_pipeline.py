@@ -40,7 +40,7 @@ def test_every_dataset_arrives_at_both_destinations_with_the_rows_of_the_store(d
             rows = project.store.table(name).rows
             assert warehouse.sql(f'SELECT count(*) FROM "{name}"').fetchall() == [(rows,)]
             manifest = json.loads((project.folder / "out/files" / name / "manifest.json").read_text())
-            files = [project.folder / "out/files" / name / file["file"] for file in manifest["files"]]
+            files = [project.folder / "out/files" / file["file"] for file in manifest["files"]]
             assert sum(pq.read_metadata(file).num_rows for file in files) == rows
 
 

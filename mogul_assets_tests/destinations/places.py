@@ -52,13 +52,13 @@ def _read_duckdb(spot: Spot, dataset: str) -> State | None:
 
 def _read_files(spot: Spot, dataset: str) -> State | None:
     manifest = _files_folder(spot) / dataset / "manifest.json"
-    for file in manifest.parent.glob("*.parquet"):
+    for file in _files_folder(spot).rglob("*.parquet"):
         pq.read_metadata(file)  # fails for half a file: none may ever have the name of a whole one
     if not manifest.exists():
         return None
     content = json.loads(manifest.read_bytes())
     columns = {column["name"]: column["type"] for column in content["columns"]}
-    parts = [pq.ParquetFile(manifest.parent / file["file"]).read() for file in content["files"]]
+    parts = [pq.ParquetFile(_files_folder(spot) / file["file"]).read() for file in content["files"]]
     everything = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({})
     rows = [{name: row.get(name) for name in columns} for row in everything.to_pylist()]
     assert [part.num_rows for part in parts] == [file["rows"] for file in content["files"]]

@@ -71,7 +71,7 @@ def test_the_manifest_says_what_lies_there(shelf, folder, table):
         {"name": "free", "type": "json", "nullable": True, "description": ""},
     ]
     (file,) = said["files"]
-    content = (folder / file["file"]).read_bytes()
+    content = (folder.parent / file["file"]).read_bytes()
     assert (file["rows"], file["bytes"], file["sha256"]) == (2, len(content), sha256(content).hexdigest())
     assert datetime.fromisoformat(said["delivered_at"]) == shelf.last_delivery("plans")
 
@@ -110,24 +110,42 @@ def test_a_file_that_somebody_removed_is_put_back(shelf, folder, table):
 def test_a_reader_of_the_old_manifest_goes_on_reading(shelf, folder, table):
     shelf.deliver(table([{"id": 1}]))
     old = shelf.files("plans")
-    age(old[0], seconds=7200)
+    age(old[0], seconds=7 * 86_400)
     shelf.deliver(table([{"id": 2}]))
     shelf.deliver(table([{"id": 3}]))
     assert pq.read_table(old[0])["id"].to_pylist() == [1]
 
 
-def test_files_that_nothing_names_go_after_the_grace_time(shelf, folder, table):
+def test_a_retired_file_goes_after_the_grace_time(folder, table):
+    hasty = FilesDestination(name="shelf", path=str(folder.parent), grace_seconds=0.3)
+    hasty.deliver(table([{"id": 1}]))
+    (first,) = hasty.files("plans")
+    hasty.deliver(table([{"id": 2}]))
+    (second,) = hasty.files("plans")
+    time.sleep(0.3)
+    hasty.deliver(table([{"id": 3}]))
+    (third,) = hasty.files("plans")
+    assert sorted(folder.glob("*.parquet")) == sorted([second, third])
+    assert first not in folder.iterdir()
+    assert [retired["file"] for retired in manifest(folder)["retired"]][-1] == f"plans/{second.name}"
+
+
+def test_what_a_killed_delivery_left_goes_after_a_day(shelf, folder, table):
     shelf.deliver(table([{"id": 1}]))
     (first,) = shelf.files("plans")
+    left = [
+        folder / f"{first.name}.part",
+        folder / "plans-all-20260101T000000.000000Z-abcd-0000-0123456789ab.parquet",
+    ]
+    for path in left:
+        path.write_bytes(b"half")
+        age(path, seconds=86_000)
     shelf.deliver(table([{"id": 2}]))
-    (second,) = shelf.files("plans")
-    killed = folder / f"{first.name}.part"
-    killed.write_bytes(b"half")
-    for path in (first, second, killed):
-        age(path, seconds=3601)
+    assert all(path.exists() for path in left)
+    for path in left:
+        age(path, seconds=86_401)
     shelf.deliver(table([{"id": 3}]))
-    (third,) = shelf.files("plans")
-    assert sorted(folder.glob("*.parquet*")) == sorted([second, third])
+    assert not any(path.exists() for path in left)
 
 
 def test_files_of_others_are_never_removed(shelf, folder, table):

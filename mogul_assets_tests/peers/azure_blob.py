@@ -18,7 +18,7 @@ def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
     group = servers.started(
         [
             servers.program("azure", "node_modules", ".bin", "azurite-blob"),
-            *("--blobHost", "127.0.0.1", "--blobPort", port, "--inMemoryPersistence"),
+            *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--inMemoryPersistence"),
             *("--disableTelemetry", "--skipApiVersionCheck", "--silent"),
         ],
         log=folder / "azurite.log",

@@ -11,9 +11,9 @@ from mogul_assets_tests.peers import servers
 def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
     """Start it in ``folder``. Google's client finds it by ``STORAGE_EMULATOR_HOST``, and asks for no credentials."""
     port = servers.free_port()
-    server = Path(__file__).with_name("gcs_server.py")
+    python, server = servers.program("gcs", "bin", "python"), Path(__file__).with_name("gcs_server.py")
     group = servers.started(
-        [servers.program("gcs", "bin", "python"), server, "start", "--host", "127.0.0.1", "--port", port, "--in-memory"],
+        [python, server, "start", "--host", "127.0.0.1", "--port", str(port), "--in-memory"],
         log=folder / "server.log",
         ready=servers.reachable(port),
     )

@@ -1,4 +1,4 @@
-"""S3: moto, which knows conditions on writes, uploads in parts and, once told to, policies; and rclone, which knows keys.
+"""S3: moto, which knows conditions on writes, uploads in parts and, if told to, policies; and rclone, which knows keys.
 
 moto takes any key until policies are enforced, and they are for the whole server: the test that does so starts one
 of its own. rclone refuses a wrong key, and ignores conditions.

@@ -99,7 +99,7 @@ def test_store_and_destinations_equal_a_full_read(seed, customers, chapters, rat
 def files_of(folder: Path) -> list[str]:
     """The checksums of what lies in a delivered folder, in the order of its manifest."""
     manifest = json.loads((folder / "manifest.json").read_bytes())
-    return [hashlib.sha256((folder / file["file"]).read_bytes()).hexdigest() for file in manifest["files"]]
+    return [hashlib.sha256((folder.parent / file["file"]).read_bytes()).hexdigest() for file in manifest["files"]]
 
 
 def rows_of(path: Path, dataset: str) -> list[dict[str, object]]:

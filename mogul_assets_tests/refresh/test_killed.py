@@ -56,7 +56,7 @@ def tables(folder: Path) -> dict[str, object]:
         found[f"store {name}"] = None if table is None else [_sha256(file.path) for file in table.files]
         manifest = folder / "files" / name / "manifest.json"
         files = json.loads(manifest.read_bytes())["files"] if manifest.exists() else None
-        found[f"files {name}"] = None if files is None else [_sha256(manifest.parent / file["file"]) for file in files]
+        found[f"files {name}"] = None if files is None else [_sha256(folder / "files" / file["file"]) for file in files]
     with duckdb.connect(folder / "shelf.duckdb", read_only=True) as connection:
         for name in IN_DUCKDB:
             rows = connection.execute(f"FROM {name}")
