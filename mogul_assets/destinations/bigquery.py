@@ -424,7 +424,7 @@ SELECT newer, inserted;"""
         """
         at = self._at(table)
         try:
-            with self._connected(at) as session:
+            with self._connected(at) as session, self._during("asking what came of it", at):
                 assert isinstance(session, _Session)
                 found = session.ended(job)
         except MogulError:
@@ -642,9 +642,9 @@ class _Session:
 
     # Jobs.
 
-    def new_id(self, name: str = "") -> str:
-        """An id for a job that is begun once; ``name`` is found again in the console."""
-        return f"mogul_{name or 'job'}_{token_hex(8)}"
+    def new_id(self, name: str) -> str:
+        """An id for a job that is begun once, to be found again in the console."""
+        return f"mogul_{self.of.dataset[:100]}_{name}_{token_hex(8)}"
 
     def execute(self, statement: str) -> int:
         return int(self._run(statement).num_dml_affected_rows or 0)
@@ -673,7 +673,7 @@ class _Session:
             labels=dict(self.of.labels),
             job_timeout_ms=int(self.seconds * 1000),
         )
-        name = self.new_id("load_" + reference.rpartition(".")[2])
+        name = self.new_id(f"load_{reference.rpartition('.')[2]}")
         try:
             with file.open("rb") as content:
                 job: Any = self.client.load_table_from_file(
@@ -720,7 +720,7 @@ class _Session:
             wait=wait_random_exponential(multiplier=1, max=10),
             reraise=True,
         )
-        found: bigquery.QueryJob = again(lambda: self._begun(statement, name or self.new_id()))
+        found: bigquery.QueryJob = again(lambda: self._begun(statement, name or self.new_id("statement")))
         return found
 
     def _begun(self, statement: str, name: str) -> "bigquery.QueryJob":
