@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from secrets import token_hex
 
+import boto3
 import pyarrow as pa
 import pytest
 from dagster_aws.redshift import RedshiftClientResource
@@ -26,6 +27,7 @@ from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.peers import redshift, servers
+from mogul_assets_tests.peers import s3 as s3_peer
 from mogul_assets_tests.peers.faults import Cut, FaultProxy
 from mogul_assets_tests.tables import table_of
 
@@ -105,7 +107,7 @@ def faults(here):
 @pytest.fixture
 def s3(here):
     """A proxy before S3 that breaks connections."""
-    with FaultProxy(here.address["s3"]["port"]) as proxy:
+    with FaultProxy(int(here.address["s3"].rpartition(":")[2])) as proxy:
         yield proxy
 
 
@@ -569,6 +571,52 @@ def test_the_remedy_for_the_role_is_its_policy(here):
         "Action": ["s3:GetObject"],
         "Resource": f"arn:aws:s3:::{here.name}/mogul-staging/*",
     }
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An S3 of the test's own that asks for signatures and policies: its URL, and the keys of two users."""
+    tmp_path.joinpath("moto").mkdir()
+    groups, address = s3_peer.start(tmp_path / "moto", free_requests=6)
+    login = {"region_name": "us-east-1", "aws_access_key_id": "root", "aws_secret_access_key": "root"}
+    root, users = (boto3.client(kind, endpoint_url=address["url"], **login) for kind in ("s3", "iam"))
+    root.create_bucket(Bucket="strict")
+    example = {**RedshiftDestination.EXAMPLE, "bucket": "strict"}
+    keys = {}
+    for name in ("stranger", "mogul"):
+        users.create_user(UserName=name)
+        keys[name] = users.create_access_key(UserName=name)["AccessKey"]
+    policy = RedshiftDestination(name="shelf", **example)._uploading()
+    # moto asks for this right of the bucket, where S3 asks for it of each object.
+    policy["Statement"].append({"Effect": "Allow", "Action": "s3:DeleteObject", "Resource": "arn:aws:s3:::strict"})
+    users.put_user_policy(UserName="mogul", PolicyName="staging", PolicyDocument=json.dumps(policy))
+    yield address["url"], keys
+    for group in groups:
+        servers.stop(group)
+
+
+@pytest.mark.parametrize("name", ["stranger", "mogul", "nobody"])
+def test_the_policy_for_staging_is_needed_and_enough(name, here, store, monkeypatch):
+    url, keys = store
+    key = keys.get(name, {"AccessKeyId": "AKIANOBODY", "SecretAccessKey": "wrong"})
+    monkeypatch.setenv("STAGING_KEY", key["AccessKeyId"])
+    monkeypatch.setenv("STAGING_SECRET", key["SecretAccessKey"])
+    shelf = here.shelf(
+        s3_endpoint=url,
+        bucket="strict",
+        access_key_id={"env": "STAGING_KEY"},
+        secret_access_key={"env": "STAGING_SECRET"},
+    )
+    found = {one.name: one for one in shelf.check()}
+    staging = found["stage a file"]
+    if name == "mogul":
+        assert (staging.problem, found["remove the file"].problem) == (None, None)
+    elif name == "stranger":
+        assert "S3 refused it (AccessDenied" in staging.problem
+        assert json.loads(staging.remedy)["Statement"][0]["Action"][0] == "s3:PutObject"
+    else:
+        assert "S3 refused the keys (InvalidAccessKeyId" in staging.problem
+        assert staging.remedy == "correct access_key_id and secret_access_key"
 
 
 def test_what_is_granted_is_enough_and_can_be_run(here, monkeypatch):

@@ -1,4 +1,4 @@
-"""Redshift: PostgreSQL behind a front that speaks Redshift (``redshift_front``), which copies from moto's S3.
+"""Redshift: PostgreSQL behind a front that speaks Redshift (``redshift_front``), which copies from the S3 peer.
 
 What it cannot prove is listed in ``docs/destinations/fidelity.md``.
 """
@@ -19,7 +19,7 @@ import boto3
 import psycopg2
 
 from mogul_assets_tests.destinations.place import Spot, State, canonical
-from mogul_assets_tests.peers import servers
+from mogul_assets_tests.peers import s3, servers
 
 DATABASE = "dev"
 USER = "mogul"
@@ -52,14 +52,14 @@ CREATE FUNCTION datediff_microsecond(timestamp, timestamp) RETURNS bigint LANGUA
 def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
     """Start it in ``folder``, to be called through ``servers.shared``."""
     python = servers.program("redshift", "bin", "python")
-    store = servers.free_port()
+    store = servers.shared(folder.parent, "s3", s3.start)
     postgres, port, passwords = servers.free_port(), servers.free_port(), {_OWNER: token_hex(12), USER: token_hex(12)}
-    groups = [_moto(folder, store), _postgres(folder, postgres, passwords[_OWNER])]
+    groups = [_postgres(folder, postgres, passwords[_OWNER])]
     owner = {"host": "127.0.0.1", "port": postgres, "user": _OWNER, "password": passwords[_OWNER]}
     _made(owner, passwords[USER])
     groups.append(
         servers.started(
-            [python, Path(__file__).with_name("redshift_front.py"), port, postgres, _url(store), folder],
+            [python, Path(__file__).with_name("redshift_front.py"), port, postgres, store["url"], folder],
             log=folder / "front.log",
             ready=servers.reachable(port),
         )
@@ -67,7 +67,7 @@ def start(folder: Path) -> tuple[list[int], dict[str, Any]]:
     address = {
         "port": port,
         "owner": {**owner, "dbname": DATABASE},
-        "s3": {"port": store, "url": _url(store)},
+        "s3": store["url"],
         "certificates": str(folder / "ca.pem"),
         "log": str(folder / "statements.jsonl"),
         "environment": {
@@ -94,7 +94,7 @@ def options(spot: Spot) -> dict[str, Any]:
         "bucket": spot.name,
         "region": "us-east-1",
         "role": ROLE,
-        "s3_endpoint": spot.address["s3"]["url"],
+        "s3_endpoint": spot.address["s3"],
     }
 
 
@@ -139,10 +139,10 @@ def listed(spot: Spot) -> list[str]:
 
 
 def bucket_of(address: Mapping[str, Any]) -> Any:
-    """A client of moto's."""
+    """A client of the S3 peer."""
     return boto3.client(
         "s3",
-        endpoint_url=address["s3"]["url"],
+        endpoint_url=address["s3"],
         region_name="us-east-1",
         aws_access_key_id="reader",
         aws_secret_access_key="reader",
@@ -168,17 +168,6 @@ def stated(address: Mapping[str, Any], about: str) -> list[str]:
     lines = [json.loads(line) for line in Path(address["log"]).read_text().splitlines()]
     sessions = {line["session"] for line in lines if about in line["statement"]}
     return [line["statement"] for line in lines if line["session"] in sessions]
-
-
-def _url(port: int) -> str:
-    return f"http://127.0.0.1:{port}"
-
-
-def _moto(folder: Path, port: int) -> int:
-    """S3, of the same environment as the peer of that name; its process group."""
-    program = servers.program("s3", "bin", "moto_server")
-    ready = servers.reachable(port)
-    return servers.started([program, "-H", "127.0.0.1", "-p", str(port)], log=folder / "moto.log", ready=ready)
 
 
 def _postgres(folder: Path, port: int, password: str) -> int:
