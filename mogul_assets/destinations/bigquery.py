@@ -379,9 +379,12 @@ class BigQueryDestination(Warehouse):
         try:
             ((newer, inserted),) = session.rows(script, job)
         except Exception as error:
-            if not isinstance(self.told(error), DestinationUnavailable):
+            if _job(error) or not isinstance(self.told(error), DestinationUnavailable):
+                raise  # a script that fails is rolled back
+            found = self._settled(table, job)
+            if found is None:
                 raise
-            ((newer, inserted),) = self._settled(table, job)
+            ((newer, inserted),) = found
         if newer:
             return entry(Outcome.SUPERSEDED)
         self._whole(table, inserted)
@@ -416,28 +419,23 @@ ELSE
 END IF;
 SELECT newer, inserted;"""
 
-    def _settled(self, table: Table, job: str) -> Sequence[tuple[Any, ...]]:
-        """What came of a script whose answer was lost; one that still runs is cancelled first.
+    def _settled(self, table: Table, job: str) -> Sequence[tuple[Any, ...]] | None:
+        """What came of a script whose answer was lost: ``None`` where it did nothing. One that still runs is cancelled.
 
         Raises:
-            DestinationUnavailable: it never began, it was cancelled, or nobody can tell.
+            DestinationUnavailable: nobody can tell.
         """
         at = self._at(table)
         try:
             with self._connected(at) as session, self._during("asking what came of it", at):
                 assert isinstance(session, _Session)
-                found = session.ended(job)
+                return session.ended(job)
         except MogulError:
             raise DestinationUnavailable(
                 f"{at}: the connection was lost while replacing the rows, and what came of it cannot be asked;"
                 " the table is the old or the new one, whole",
                 remedy="it is tried again, which settles it",
             ) from None
-        if found is None:
-            raise DestinationUnavailable(
-                f"{at}: the connection was lost before the rows were replaced; {STANDS}", remedy="it is tried again"
-            )
-        return found
 
     # Telling.
 
@@ -510,7 +508,6 @@ SELECT newer, inserted;"""
         A dataset that is not there is made for it, and removed.
         """
         found: list[Permission] = []
-        remedies = {True: self._may_run_jobs("…"), False: self._may_write("…")}
 
         def tried(name: str, work: Callable[[], object], *, remedy: str) -> bool:
             problem = None
@@ -521,12 +518,13 @@ SELECT newer, inserted;"""
                 problem = f"{self.name}: {name}: another was at it"
             except MogulError as error:
                 problem = error.message.removesuffix(f"; {STANDS}")
-                remedy = error.remedy if isinstance(error, DestinationUnavailable | ConfigurationError) else remedy
+                remedy = remedy if "(accessDenied)" in problem else error.remedy
             found.append(Permission(name, problem, remedy if problem else ""))
             return problem is None
 
         sessions: list[_Session] = []
-        if not tried("reach the dataset", lambda: sessions.append(self.session()), remedy=remedies[False]):
+        write = self._may_write("YOUR_ACCOUNT")
+        if not tried("reach the dataset", lambda: sessions.append(self.session()), remedy=write):
             return found
         session = sessions[0]
         account = getattr(session.client._credentials, "service_account_email", None) or "YOUR_ACCOUNT"  # noqa: SLF001 - no other way to know
@@ -662,7 +660,7 @@ class _Session:
 
     def load(self, reference: str, schema: Sequence["bigquery.SchemaField"], file: Path) -> None:
         """Make the file's rows the table's."""
-        from google.api_core.exceptions import Conflict as There  # noqa: PLC0415 - only where it is needed
+        from google.api_core.exceptions import Conflict as Begun  # noqa: PLC0415 - only where it is needed
         from google.cloud import bigquery  # noqa: PLC0415
 
         config = bigquery.LoadJobConfig(
@@ -686,7 +684,7 @@ class _Session:
                     location=self.place,
                     timeout=REQUEST_SECONDS,
                 )
-        except There:  # the answer was lost and the request repeated
+        except Begun:  # the answer was lost and the request repeated
             job = self.client.get_job(name, location=self.place, **self.asked)
         self._awaited(job)
 
@@ -713,18 +711,20 @@ class _Session:
         self.of._quietly(lambda: job.cancel(**self.asked), f"cancel job {job.job_id}")  # noqa: SLF001 - one of ours
 
     def _run(self, statement: str, name: str = "") -> "bigquery.QueryJob":
-        """A statement, put off where BigQuery is asked too often."""
+        """A statement, put off where BigQuery is asked too often; one whose job has its name is begun once."""
+        if name:
+            return self._begun(statement, name)
         again = Retrying(
             retry=retry_if_exception(lambda error: _reason(error) in {"rateLimitExceeded", "jobRateLimitExceeded"}),
             stop=stop_after_delay(BUSY_SECONDS),
             wait=wait_random_exponential(multiplier=1, max=10),
             reraise=True,
         )
-        found: bigquery.QueryJob = again(lambda: self._begun(statement, name or self.new_id("statement")))
+        found: bigquery.QueryJob = again(lambda: self._begun(statement, self.new_id("statement")))
         return found
 
     def _begun(self, statement: str, name: str) -> "bigquery.QueryJob":
-        from google.api_core.exceptions import Conflict as There  # noqa: PLC0415 - only where it is needed
+        from google.api_core.exceptions import Conflict as Begun  # noqa: PLC0415 - only where it is needed
         from google.cloud import bigquery  # noqa: PLC0415
 
         config = bigquery.QueryJobConfig(
@@ -738,7 +738,7 @@ class _Session:
             job: Any = self.client.query(
                 statement, job_config=config, job_id=name, location=self.place, job_retry=None, **self.asked
             )
-        except There:  # the answer was lost and the request repeated
+        except Begun:  # the answer was lost and the request repeated
             job = self.client.get_job(name, location=self.place, **self.asked)
         self._awaited(job)
         found: bigquery.QueryJob = job
@@ -796,6 +796,11 @@ def _reason(error: BaseException) -> str:
     return _BY_STATUS.get(code, "backendError" if code >= 500 else "invalid")
 
 
+def _job(error: Exception) -> str:
+    """The id of the job that failed with it; nothing where a request did."""
+    return str(getattr(error, "job", ""))
+
+
 def _api(error: Any) -> MogulError | Conflict:
     reason = _reason(error)
     message = next((str(one.get("message")) for one in error.errors if isinstance(one, Mapping)), str(error.message))
@@ -808,10 +813,10 @@ def _api(error: Any) -> MogulError | Conflict:
         )
     kind, what, remedy = REASONS[reason]
     told = f"BigQuery {what} ({reason})"
-    job = getattr(error, "job", None)
-    if reason in _TELLING or job is None:  # a request names things only; what a job meets may be a value
+    job = _job(error)
+    if reason in _TELLING or not job:  # a request names things only; what a job meets may be a value
         told += f": {message.splitlines()[0][:300]}"
-    if job is not None:
+    if job:
         told += f", job {job}"
     return kind(told, remedy=remedy)
 

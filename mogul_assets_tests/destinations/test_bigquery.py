@@ -249,7 +249,10 @@ def test_a_transaction_whose_answer_is_lost_is_asked_for_by_its_job(shelf, here,
 def test_a_transaction_that_never_arrived_leaves_the_old_rows_and_says_so(shelf, here, table):
     shelf.deliver(table([{"id": 1}]))
     here.answering(SCRIPT, times=99, **bigquery.refusal(503, "backendError", "try again"))
-    with pytest.raises(DestinationUnavailable, match="before the rows were replaced; what was delivered before stands"):
+    with pytest.raises(
+        DestinationUnavailable,
+        match="replacing the rows: BigQuery is not available just now .*; what was delivered before stands",
+    ):
         shelf.deliver(table([{"id": 2}]))
     assert here.rows() == [{"id": 1}]
 
@@ -513,9 +516,27 @@ def test_grants_name_the_project_the_dataset_and_each_permission():
 # The page.
 
 
-def test_the_page_names_every_setting_and_every_reason():
-    page = (Path(__file__).parents[2] / "docs" / "destinations" / "bigquery.md").read_text()
-    settings = [field.alias or name for name, field in BigQueryDestination.model_fields.items()]
-    rows = re.findall(r"^\| `(\w+)` \|", page.partition("## Settings")[2].partition("\n## ")[0], re.MULTILINE)
-    assert sorted(rows) == sorted(name for name in settings if name not in {"name", "connection"})
-    assert [reason for reason in module.REASONS if f"`{reason}`" not in page] == []
+PAGE = (Path(__file__).parents[2] / "docs" / "destinations" / "bigquery.md").read_text()
+
+
+def test_the_page_has_every_setting_with_its_default_and_description():
+    fields = {field.alias or name: field for name, field in BigQueryDestination.model_fields.items()}
+    told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.partition("## Settings")[2], re.MULTILINE))
+    for name in fields.keys() - {"name", "connection"}:
+        field = fields[name]
+        default = "must be set" if field.is_required() else f"`{field.default}`" if field.default else "–"
+        default = "–" if field.default_factory else default
+        assert told.pop(name) == f"{default} | {field.description}"
+    assert set(told) <= set(module.REASONS)
+
+
+def test_the_page_has_every_reason_and_whether_it_is_tried_again():
+    rows = re.findall(
+        r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*) \| (yes)? ?\|", PAGE.partition("## What each error")[2], re.MULTILINE
+    )
+    told = {reason.strip("`"): (says, again) for reasons, says, again in rows for reason in reasons.split(", ")}
+    assert set(told) == set(module.REASONS)
+    for reason, (kind, what, _) in module.REASONS.items():
+        says, again = told[reason]
+        assert (again == "yes") is issubclass(kind, DestinationUnavailable)
+        assert says.replace("`", "").startswith(what)
