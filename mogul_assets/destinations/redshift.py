@@ -11,8 +11,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 from pathlib import Path
 from secrets import token_hex
@@ -321,7 +320,8 @@ class RedshiftDestination(Warehouse):
         staged = self._staged()
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             try:
-                staged.put([_conforming(file, table.schema, Path(folder)) for file in files])
+                copies = (Path(folder) / f"{place:05}.parquet" for place in range(len(files)))
+                staged.put([_conforming(file, table.schema, copy) for file, copy in zip(files, copies, strict=True)])
                 self._copy(session, staging, staged)
             finally:
                 self._quietly(staged.remove, f"remove what was staged below {staged.url}")
@@ -341,10 +341,12 @@ class RedshiftDestination(Warehouse):
             if "Spectrum Scan Error" not in str(error):
                 raise
             # Its error_message and line are left alone: they quote values.
-            found = session.rows(
-                "SELECT trim(column_name), error_code FROM sys_load_error_detail WHERE query_id = pg_last_copy_id()"
-                " ORDER BY start_time DESC LIMIT 1"
-            )
+            found: Sequence[tuple[Any, ...]] = ()
+            with suppress(Error):
+                found = session.rows(
+                    "SELECT trim(column_name), error_code FROM sys_load_error_detail WHERE query_id = pg_last_copy_id()"
+                    " ORDER BY start_time DESC LIMIT 1"
+                )
             raise _UnreadableError(*(found[0] if found else ("", 0))) from None
 
     def _authorised(self) -> str:
@@ -458,7 +460,8 @@ class RedshiftDestination(Warehouse):
 
     @property
     def _bucket(self) -> str:
-        return f"arn:aws:s3:::{self.bucket}"
+        partition = self.role.split(":")[1] if self.role and self.role.startswith("arn:") else "aws"
+        return f"arn:{partition}:s3:::{self.bucket}"
 
     @property
     def _objects(self) -> str:
@@ -509,19 +512,16 @@ class _Staged:
 
     def put(self, files: Sequence[Path]) -> None:
         """The files, as they are, and the manifest last."""
-        from boto3.s3.transfer import TransferConfig  # noqa: PLC0415 - only where it is needed
+        from boto3.s3.transfer import TransferConfig, create_transfer_manager  # noqa: PLC0415 - only where it is needed
 
         names = [f"{self._below}/{place:05}.parquet" for place in range(len(files))]
         manifest = f"{self._below}/{MANIFEST}"
         self._keys = [*names, manifest]
-        one_part_at_a_time = TransferConfig(use_threads=False)
-
-        def upload(key: str, file: Path) -> None:
-            with file.open("rb") as content:
-                self._store.upload_fileobj(content, self._bucket, key, Config=one_part_at_a_time)
-
-        with ThreadPoolExecutor(_UPLOADS) as beside:
-            list(beside.map(upload, names, files))
+        # The client's own upload of a file wraps S3's errors in a text.
+        with create_transfer_manager(self._store, TransferConfig(max_concurrency=_UPLOADS)) as transfers:
+            begun = [transfers.upload(str(file), self._bucket, name) for file, name in zip(files, names, strict=True)]
+            for one in begun:
+                one.result()
         # https://docs.aws.amazon.com/redshift/latest/dg/loading-data-files-using-manifest.html: Parquet wants sizes.
         entries = [
             {
@@ -614,7 +614,7 @@ def _waited(connection: Any, seconds: float) -> None:
                 raise _SilenceError(f"nothing was heard from it for {seconds:g} seconds")
 
 
-def _conforming(file: Path, schema: pa.Schema, folder: Path) -> Path:
+def _conforming(file: Path, schema: pa.Schema, copy: Path) -> Path:
     """The file, or a copy with exactly the columns of ``schema``: ``COPY`` goes by their number and order.
 
     A file of an older generation may lack a column.
@@ -622,7 +622,6 @@ def _conforming(file: Path, schema: pa.Schema, folder: Path) -> Path:
     there = pq.read_schema(file)
     if there.names == schema.names and there.types == schema.types:
         return file
-    copy = folder / file.name
     with pq.ParquetFile(file) as parquet, pq.ParquetWriter(copy, schema, compression="zstd") as writer:
         for batch in parquet.iter_batches(BATCH_ROWS):
             arrays = [

@@ -639,6 +639,8 @@ def test_the_policies_to_grant_are_json_with_the_destinations_own_names():
     ]
     assert policies[0]["Statement"][0]["Resource"] == "arn:aws:s3:::example-mogul/mogul-staging/*"
     assert 'CREATE SCHEMA IF NOT EXISTS "chartmogul" AUTHORIZATION "mogul";' in text
+    china = RedshiftDestination(name="shelf", **{**example, "role": "arn:aws-cn:iam::123456789012:role/mogul"})
+    assert "arn:aws-cn:s3:::example-mogul/mogul-staging/*" in china.grants()
     keys = {"access_key_id": {"env": "K"}, "secret_access_key": {"env": "S"}, "role": None}
     (both,) = RedshiftDestination(name="shelf", **{**example, **keys}).grants().split("\n{")[1:]
     assert [one["Action"][0] for one in json.loads("{" + both)["Statement"]] == [
