@@ -8,7 +8,6 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
 
 import pyarrow as pa
 import pytest
@@ -24,7 +23,7 @@ from mogul_assets_tests.destinations.place import Place
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.destinations.test_contract import dated, movements, on
 from mogul_assets_tests.peers import bigquery
-from mogul_assets_tests.peers.faults import FaultProxy
+from mogul_assets_tests.peers.faults import Cut, FaultProxy
 
 SQL = "POST /bigquery/v2/projects/[^/]*/jobs"
 UPLOAD = "POST /upload/"
@@ -251,7 +250,7 @@ def test_a_transaction_that_never_arrived_leaves_the_old_rows_and_says_so(shelf,
     here.answering(SCRIPT, times=99, **bigquery.refusal(503, "backendError", "try again"))
     with pytest.raises(
         DestinationUnavailable,
-        match="replacing the rows: BigQuery is not available just now .*; what was delivered before stands",
+        match=r"replacing the rows: BigQuery is not available just now .*; what was delivered before stands",
     ):
         shelf.deliver(table([{"id": 2}]))
     assert here.rows() == [{"id": 1}]
@@ -453,16 +452,34 @@ def test_nobody_there_is_told_in_time(shelf, here, table, monkeypatch):
         assert time.monotonic() - began < 15
 
 
-def test_a_connection_that_breaks_while_rows_are_loaded_is_gone_on_with(shelf, here, table, monkeypatch):
+STEPS = {"staging": b"mogul_staging", "loading": b"PAR1", "replacing": b"BEGIN TRANSACTION"}
+
+
+@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("passed", [False, True], ids=["lost", "answer lost"])
+def test_a_connection_that_breaks_once_is_gone_on_with(step, passed, here, table, monkeypatch):
+    shelf = here.made()
     shelf.deliver(table([{"id": 1}]))
     with FaultProxy(here.spot.address["port"]) as faults:
         monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{faults.port}")
-        breaking = Timer(0.2, lambda: setattr(faults, "refuse", True))
-        breaking.start()
-        mending = Timer(1.5, lambda: setattr(faults, "refuse", False))
-        mending.start()
+        faults.up = Cut(at=STEPS[step], passed=passed, times=1)
         shelf.deliver(table([{"id": 2}]))
+        assert faults.cuts == 1
     assert here.rows() == [{"id": 2}]
+    assert [row["outcome"] for row in here.rows("mogul_deliveries")].count("delivered") == 2
+
+
+@pytest.mark.usefixtures("brief")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_connection_that_goes_on_breaking_leaves_the_old_rows(step, here, table, monkeypatch):
+    here.made().deliver(table([{"id": 1}]))
+    with FaultProxy(here.spot.address["port"]) as faults:
+        monkeypatch.setenv("BIGQUERY_EMULATOR_HOST", f"http://127.0.0.1:{faults.port}")
+        faults.up = Cut(at=STEPS[step])
+        with pytest.raises(DestinationUnavailable, match="; what was delivered before stands"):
+            BigQueryDestination(name="shelf", **bigquery.options(here.spot)).deliver(table([{"id": 2}]))
+        assert faults.cuts >= 1
+    assert here.rows() == [{"id": 1}]
 
 
 # Rights.

@@ -89,6 +89,8 @@ class Front:
         content, more = b"", True
         while more:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                return  # half a request is none
             content += message.get("body", b"")
             more = message.get("more_body", False)
         path = scope["path"] + ("?" + scope["query_string"].decode() if scope["query_string"] else "")
