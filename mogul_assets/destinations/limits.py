@@ -74,7 +74,8 @@ def _surely_fits(path: Path, capabilities: Capabilities) -> bool:
 
 
 def _batches(path: Path, columns: Iterable[str] | None = None) -> Iterator[pa.RecordBatch]:
-    with pq.ParquetFile(path) as parquet:
+    # Buffered ahead, what was read is kept until the file is closed: 106 MB more at a million line items.
+    with pq.ParquetFile(path, pre_buffer=False) as parquet:
         there = parquet.schema_arrow.names
         wanted = there if columns is None else [name for name in dict.fromkeys(columns) if name in there]
         yield from parquet.iter_batches(BATCH_ROWS, columns=wanted)

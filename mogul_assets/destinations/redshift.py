@@ -622,7 +622,10 @@ def _conforming(file: Path, schema: pa.Schema, copy: Path) -> Path:
     there = pq.read_schema(file)
     if there.names == schema.names and there.types == schema.types:
         return file
-    with pq.ParquetFile(file) as parquet, pq.ParquetWriter(copy, schema, compression="zstd") as writer:
+    with (
+        pq.ParquetFile(file, pre_buffer=False) as parquet,
+        pq.ParquetWriter(copy, schema, compression="zstd") as writer,
+    ):
         for batch in parquet.iter_batches(BATCH_ROWS):
             arrays = [
                 batch[field.name].cast(field.type) if field.name in there.names else pa.nulls(len(batch), field.type)

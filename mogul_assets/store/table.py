@@ -77,7 +77,8 @@ class Table:
     def batches(self, rows: int = BATCH_ROWS) -> Iterator[pa.RecordBatch]:
         """The rows, in order, at most ``rows`` at a time: memory does not grow with the table."""
         for file in self.files:
-            with pq.ParquetFile(Path(file.path)) as parquet:
+            # Buffered ahead, what was read is kept until the file is closed.
+            with pq.ParquetFile(Path(file.path), pre_buffer=False) as parquet:
                 for batch in parquet.iter_batches(rows):
                     yield batch.cast(self.schema)
 
