@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from mogul_assets.destinations.base import Destination
 
 TYPES: dict[str, str] = {
+    "azure_blob": "mogul_assets.destinations.azure_blob:AzureBlobDestination",
     "bigquery": "mogul_assets.destinations.bigquery:BigQueryDestination",
     "duckdb": "mogul_assets.destinations.duckdb:DuckDBDestination",
     "files": "mogul_assets.destinations.files:FilesDestination",
+    "gcs": "mogul_assets.destinations.gcs:GCSDestination",
     "redshift": "mogul_assets.destinations.redshift:RedshiftDestination",
+    "s3": "mogul_assets.destinations.s3:S3Destination",
     "snowflake": "mogul_assets.destinations.snowflake:SnowflakeDestination",
 }
 """The destination types, by the word that ``mogul.yaml`` uses."""

@@ -6,8 +6,7 @@ again and decides anew. What a manifest stops naming stays for a grace time, so 
 undisturbed. This is the flow of every such place, a folder or an object store; a ``Bucket`` is what differs.
 """
 
-from __future__ import annotations
-
+import socket
 import tempfile
 import time
 from abc import ABC, abstractmethod
@@ -19,8 +18,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from secrets import token_hex
-from typing import ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
+import dagster as dg
 import duckdb
 import msgspec
 from pydantic import Field, field_validator
@@ -48,7 +50,7 @@ from mogul_assets.destinations.manifest import (
     type_of,
 )
 from mogul_assets.destinations.relations import differences, kinds, parquet, types
-from mogul_assets.destinations.template import DEFAULT, Template
+from mogul_assets.destinations.template import DEFAULT, PLACEHOLDERS, Template
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError
 from mogul_assets.store.table import DataFile, Table
 
@@ -164,7 +166,7 @@ class Objects(Destination):
     compression: Literal["zstd", "gzip", "none"] = Field(default="zstd", description="Of the data files.")
     template: str = Field(
         default=DEFAULT,
-        description="Path of the data files: {destination} {dataset} {date} {time} {partition} {generation} {part} {ext}.",
+        description=f"Path of the data files. Placeholders: {' '.join(f'{{{name}}}' for name in PLACEHOLDERS)}.",
     )
     file_mb: float = Field(default=1024, gt=0, description="Data files end where they reach this size.")
     keep: Literal["latest", "all"] = Field(
@@ -523,6 +525,36 @@ class Objects(Destination):
             kind = DestinationUnavailable if problem.passing else DestinationRefused
             what = f"{self.name}: cannot {step.doing} at {bucket.root}: {problem.said}"
             raise kind("; ".join(filter(None, (what, step.stands))), remedy=problem.remedy) from None
+
+
+class ObjectStore(Objects):
+    """Objects of a vendor's store, reached through its ``dagster-*`` resource."""
+
+    prefix: str = Field(default="", description="Everything lies below it, such as chartmogul/production.")
+    connection: dg.ResourceDependency[dg.ConfigurableResource[Any] | None] = None  # type: ignore[assignment]
+
+    @property
+    def _prefix(self) -> str:
+        """What all keys begin with: nothing, or the prefix with a ``/`` behind it."""
+        return self.prefix.strip("/") + "/" if self.prefix.strip("/") else ""
+
+    def _reach(self, url: str) -> None:
+        """See that somebody listens: the vendors' clients try for minutes. Behind a proxy only they can know.
+
+        Raises:
+            DestinationUnavailable: where nobody does.
+        """
+        parts = urlsplit(url)
+        if parts.scheme in getproxies():
+            return
+        try:
+            port = parts.port or (443 if parts.scheme == "https" else 80)
+            socket.create_connection((str(parts.hostname), port), CONNECTING).close()
+        except OSError as error:
+            raise DestinationUnavailable(
+                f"{self.name}: {parts.hostname} is out of reach: {error.strerror or error}; what lay there stands",
+                remedy="it is tried again; look at the network and at the name",
+            ) from None
 
 
 def _manifest(dataset: str) -> str:

@@ -23,6 +23,8 @@ DISK = "disk"
 """Lies below a folder: may be full, copied aside, and be written to by a child that is killed."""
 JSON_TEXT = "json text"
 """JSON is kept to the byte. Elsewhere it is parsed, and read in its ``canonical`` form."""
+JSON_NULL = "json null"
+"""JSON's ``null`` is told from no value."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow import fs
 
 from mogul_assets.destinations.dialect import ascii_lower
-from mogul_assets_tests.destinations.place import DISK, JSON_TEXT, Place, Spot, State
+from mogul_assets_tests.destinations import object_places as objects
+from mogul_assets_tests.destinations.place import DISK, JSON_NULL, JSON_TEXT, Place, Spot, State
 from mogul_assets_tests.peers import bigquery, redshift, snowflake
 
 
@@ -65,7 +67,23 @@ def _read_files(spot: Spot, dataset: str) -> State | None:
     return State(rows, tuple(columns.items()), tuple((file["file"], file["sha256"]) for file in content["files"]))
 
 
-ON_DISK = frozenset({DISK, JSON_TEXT})
+ON_DISK = frozenset({DISK, JSON_NULL, JSON_TEXT})
+
+AS_IT_IS = frozenset({JSON_NULL, JSON_TEXT})
+
+
+def _files_as(written: str, compression: str, abilities: frozenset[str]) -> Place:
+    """The formats on disk: they are written by one code for all places of files."""
+    return objects.place(
+        "files",
+        lambda _: fs.LocalFileSystem(),
+        lambda spot: {"path": str(_files_folder(spot)), "format": written, "compression": compression},
+        objects.file_fetched,
+        root=lambda spot: str(_files_folder(spot)),
+        label=written,
+        abilities=abilities,
+    )
+
 
 PLACES = (
     Place(
@@ -84,6 +102,7 @@ PLACES = (
         snowflake.read,
         snowflake.listed,
         peer="snowflake",
+        abilities=frozenset({JSON_NULL}),
         folds=True,
         spelled=ascii_lower,
     ),
@@ -93,6 +112,7 @@ PLACES = (
         bigquery.read,
         bigquery.listed,
         peer="bigquery",
+        abilities=frozenset({JSON_NULL}),
         folds=True,
         refused_names=frozenset({'say "hi"', "a.b", "a;--", "😀", "{x}", "?", "$1"}),
     ),
@@ -102,7 +122,21 @@ PLACES = (
         redshift.read,
         redshift.listed,
         peer="redshift",
+        abilities=frozenset({JSON_NULL}),
         folds=True,
         spelled=ascii_lower,
     ),
+    objects.place("s3", objects.s3_system, objects.s3_options, objects.s3_fetched, peer="s3", abilities=AS_IT_IS),
+    objects.place("gcs", objects.gcs_system, objects.gcs_options, objects.gcs_fetched, peer="gcs", abilities=AS_IT_IS),
+    objects.place(
+        "azure_blob",
+        objects.azure_system,
+        objects.azure_options,
+        objects.azure_fetched,
+        listed=objects.azure_listed,
+        peer="azure_blob",
+        abilities=AS_IT_IS,
+    ),
+    _files_as("csv", "gzip", AS_IT_IS),
+    _files_as("jsonl", "zstd", frozenset()),
 )

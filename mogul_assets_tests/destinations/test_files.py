@@ -47,7 +47,7 @@ def age(path, seconds):
 
 def test_the_files_are_the_stores_own_bytes(shelf, folder, table):
     plans = table([{"id": 1}])
-    shelf.deliver(plans)
+    assert shelf.deliver(plans).bytes == plans.bytes
     (file,) = shelf.files("plans")
     assert file.read_bytes() == Path(plans.paths[0]).read_bytes()
     assert file.stat().st_ino != Path(plans.paths[0]).stat().st_ino

@@ -12,7 +12,7 @@ from typing import Any
 from mogul_assets_tests.peers import servers
 
 KEY, SECRET = "AKIAPEER", "a-key-of-s3-that-is-secret"
-ENVIRONMENT = {"PEER_S3_SECRET": SECRET}
+ENVIRONMENT = {"PEER_S3_KEY": KEY, "PEER_S3_SECRET": SECRET}
 
 
 def start(folder: Path, *, free_requests: int | None = None) -> tuple[list[int], dict[str, Any]]:
