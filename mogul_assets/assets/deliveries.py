@@ -1,5 +1,6 @@
 """``<destination>/<dataset>``: one delivery asset for each pair; its IO manager is the destination."""
 
+import re
 import tempfile
 import time
 import traceback
@@ -43,6 +44,9 @@ AGAIN_AFTER = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15)
 """How long after its failure a delivery that may succeed by waiting is tried again; then its schedule is waited for."""
 
 CONFIGURATION = "configuration"
+
+_SECRET = re.compile("passw|passphrase|secret|key|token|credential")
+"""What the fields are called in which the ``dagster-*`` libraries hold their secrets."""
 
 
 class StoreTables(dg.ConfigurableIOManager):
@@ -168,7 +172,9 @@ def discreet(destination: Destination) -> Iterator[None]:
 
 def _revealed(destination: Destination) -> list[str]:
     """The secrets' values, line by line: what is long may be quoted in part, and what is short is anywhere."""
-    values = []
+    connection = getattr(destination, "connection", None)
+    own = [str(value) for name, value in dict(connection or ()).items() if value and _SECRET.search(name)]
+    values = [line for value in own for line in value.splitlines()]
     for secret in destination.secrets():
         with suppress(ConfigurationError):
             values += secret.reveal().splitlines()
