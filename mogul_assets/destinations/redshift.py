@@ -315,6 +315,7 @@ class RedshiftDestination(Warehouse):
     def stage(self, session: Session, table: Table, files: Sequence[Path], staging: str) -> None:
         create = "CREATE TEMP TABLE {table} ({columns})"
         session.execute(self.dialect.staging(staging, table.schema, create=create))
+        files = [file for file in files if pq.read_metadata(file).num_rows]
         if not files:
             return
         staged = self._staged()
@@ -328,7 +329,7 @@ class RedshiftDestination(Warehouse):
 
     def _staged(self) -> "_Staged":
         below = "/".join(filter(None, (self.prefix.strip("/"), f"mogul-{token_hex(8)}")))
-        return _Staged(self._s3(), self.bucket, below)
+        return _Staged(self._s3(), self.bucket, below, self.name)
 
     def _copy(self, session: Session, staging: str, staged: "_Staged") -> None:
         """Copies what is staged; where a file is refused, the column is looked up."""
@@ -379,10 +380,10 @@ class RedshiftDestination(Warehouse):
                 remedy="SELECT column_name, error_message FROM sys_load_error_detail ORDER BY start_time DESC;",
             )
         if isinstance(error, Error):
-            return database_error(error.pgcode or "", str(error), error.diag.message_primary or "")
+            return database_error(self.name, error.pgcode or "", str(error), error.diag.message_primary or "")
         if isinstance(error, ClientError | BotoCoreError | Boto3Error):
             code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
-            return s3_error(code, self.bucket)
+            return s3_error(self.name, code, self.bucket)
         return None
 
     # What it may do.
@@ -392,7 +393,7 @@ class RedshiftDestination(Warehouse):
 
         What needs a permission that is missing is left out.
         """
-        trial = Trial(self.told, GRANTS)
+        trial = Trial(self.told, GRANTS.format(self.name))
         scratch, remedies = f"mogul_check_{token_hex(4)}", self._remedies()
         staged: _Staged | None = None
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
@@ -505,9 +506,9 @@ class RedshiftDestination(Warehouse):
 class _Staged:
     """Files of one delivery beside each other in a bucket, with the manifest that ``COPY`` reads."""
 
-    def __init__(self, store: Any, bucket: str, below: str) -> None:
+    def __init__(self, store: Any, bucket: str, below: str, destination: str) -> None:
         self.url = f"s3://{bucket}/{below}"
-        self._store, self._bucket, self._below = store, bucket, below
+        self._store, self._bucket, self._below, self._destination = store, bucket, below, destination
         self._keys: list[str] = []
 
     def put(self, files: Sequence[Path]) -> None:
@@ -540,8 +541,7 @@ class _Staged:
             named = [{"Key": key} for key in self._keys[first : first + 1000]]
             answer = self._store.delete_objects(Bucket=self._bucket, Delete={"Objects": named, "Quiet": True})
             if answer.get("Errors"):
-                what = f"S3 refused to delete ({answer['Errors'][0].get('Code')}, {self.url})"
-                raise DestinationRefused(what, remedy=GRANTS)
+                raise s3_error(self._destination, answer["Errors"][0].get("Code", ""), self._bucket)
 
 
 class _UnreadableError(Exception):

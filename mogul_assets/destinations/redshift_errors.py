@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from mogul_assets.destinations.warehouse import Conflict
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError
 
-GRANTS = "see  mogul destinations grants redshift"
-"""The remedy where a permission is missing."""
+GRANTS = "see  mogul destinations grants {}"
+"""The remedy where a permission is missing, of the destination's name."""
 
 _AGAIN = "it is tried again"
 
@@ -27,9 +27,9 @@ class Meaning:
     remedy: str = _AGAIN
     passing: bool = False
 
-    def error(self, detail: str) -> MogulError:
+    def error(self, detail: str, name: str) -> MogulError:
         kind = DestinationUnavailable if self.passing else DestinationRefused
-        return kind(f"{self.what} ({detail})" if detail else self.what, remedy=self.remedy)
+        return kind(f"{self.what} ({detail})" if detail else self.what, remedy=self.remedy.format(name))
 
 
 STATES = (
@@ -119,10 +119,11 @@ S3_CODES = (
 """By S3's code, or the name of the client's own error."""
 
 
-def database_error(state: str, text: str, primary: str) -> MogulError | Conflict:
+def database_error(name: str, state: str, text: str, primary: str) -> MogulError | Conflict:
     """What an error of the database means.
 
     Args:
+        name: the destination's.
         state: its SQLSTATE; nothing where the connection failed.
         text: all that it says.
         primary: its first line.
@@ -132,12 +133,12 @@ def database_error(state: str, text: str, primary: str) -> MogulError | Conflict
         return Conflict()
     if state and not own:
         found = next((known for known in STATES if state.startswith(known.fits)), _UNKNOWN)
-        return found.error(f"{state}: {primary}" if state == "42501" else state)
+        return found.error(f"{state}: {primary}" if state == "42501" else state, name)
     known = (known for known in TEXTS if re.search(known.fits, text, re.DOTALL))
-    return next(known, _FAULT if own else _LOST).error(state)
+    return next(known, _FAULT if own else _LOST).error(state, name)
 
 
-def s3_error(code: str, bucket: str) -> MogulError:
-    """What an error of S3 means, by its code."""
+def s3_error(name: str, code: str, bucket: str) -> MogulError:
+    """What an error of S3 means to the destination of that name, by its code."""
     found = next(known for known in S3_CODES if re.search(known.fits, code))
-    return found.error(f"{code}, s3://{bucket}")
+    return found.error(f"{code}, s3://{bucket}", name)

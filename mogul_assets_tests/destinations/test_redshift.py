@@ -13,14 +13,16 @@ from pathlib import Path
 from secrets import token_hex
 
 import boto3
+import psycopg2
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dagster_aws.redshift import RedshiftClientResource
 
 from mogul_assets.destinations import redshift as module
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.redshift import DIALECT, RedshiftDestination
-from mogul_assets.destinations.redshift_errors import GRANTS, S3_CODES, STATES, TEXTS, database_error, s3_error
+from mogul_assets.destinations.redshift_errors import S3_CODES, STATES, TEXTS, database_error, s3_error
 from mogul_assets.destinations.warehouse import Conflict
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable
 from mogul_assets.store.window import Month, Window
@@ -287,6 +289,11 @@ def test_files_are_staged_as_they_are_under_a_manifest_and_removed(here):
     assert here.staged() == []
 
 
+def test_an_empty_table_needs_no_bucket(here):
+    here.deliver([], schema=PLANS, to=here.shelf(bucket="not-there-at-all"))
+    assert here.state().rows == []
+
+
 def test_files_of_other_columns_are_made_to_fit(here):
     """COPY goes by number and order of the columns, and a month that did not change keeps its file."""
     both = Window.months(Month(2026, 1), Month(2026, 2))
@@ -333,7 +340,7 @@ def test_a_bucket_that_is_not_there_is_told(here):
 @pytest.mark.parametrize(
     ("role", "said", "remedy"),
     [
-        ("denied", "S3 does not let it read the staged files", GRANTS),
+        ("denied", "S3 does not let it read the staged files", "see  mogul destinations grants shelf"),
         ("unassociated", "may not take on the role", "associate the role with the cluster or workgroup"),
         ("unreadable", "COPY cannot read the staged files, column 'name' (error code 1204)", "sys_load_error_detail"),
     ],
@@ -650,6 +657,45 @@ def test_the_policies_to_grant_are_json_with_the_destinations_own_names():
     ]
 
 
+# The peer
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("CREATE INDEX i ON {t} (id)", "not supported on Redshift"),
+        ("INSERT INTO {t} VALUES (1, 'a') ON CONFLICT DO NOTHING", "CONFLICT"),
+        ("DELETE FROM {t} RETURNING id", "RETURNING"),
+        ("ALTER TABLE {t} ADD COLUMN a int, ADD COLUMN b int", "syntax error"),
+        ("ALTER TABLE {t} ALTER COLUMN id TYPE bigint", "not supported"),
+        ("BEGIN; ALTER TABLE {t} ALTER COLUMN name TYPE varchar(300)", "cannot run inside a transaction block"),
+        ("COPY {t} FROM STDIN", "COPY FROM STDIN"),
+        ("COPY {t} FROM 's3://{b}/x' FORMAT PARQUET", "IAM role or credentials"),
+        ("COPY {t} FROM 's3://{b}/x' IAM_ROLE '{r}' FORMAT PARQUET REGION 'eu-west-1'", "REGION"),
+        ("COPY {t} FROM 's3://{b}/x' IAM_ROLE '{r}' FORMAT PARQUET", "does not exist"),
+        ("COPY {t} FROM 's3://{b}/long' IAM_ROLE '{r}' FORMAT PARQUET", "longer than the length defined"),
+        ("COPY {t} (id) FROM 's3://{b}/long' IAM_ROLE '{r}' FORMAT PARQUET", "Unmatched number of columns"),
+        ("COPY {t} FROM 's3://{b}/manifest' IAM_ROLE '{r}' FORMAT PARQUET MANIFEST", "content_length"),
+        ("SELECT json_parse('{{oops')", "JSON parsing error"),
+        ("INSERT INTO {t} VALUES (1, repeat('x', 257))", "value too long"),
+    ],
+)
+def test_the_peer_refuses_what_redshift_refuses(statement, said, here):
+    path, store = f'"{here.name}".t', redshift.bucket_of(here.address)
+    here.shelf()
+    with closing(here.shelf().session()) as session:
+        session.execute(f'CREATE SCHEMA "{here.name}"')
+        session.execute(f"CREATE TABLE {path} (id int DISTKEY, name text) SORTKEY (id)")
+        file = here.folder / "long.parquet"
+        pq.write_table(pa.table({"id": [1], "name": ["ü" * 40_000]}), file)
+        store.put_object(Bucket=here.name, Key="long.parquet", Body=file.read_bytes())
+        manifest = json.dumps({"entries": [{"url": f"s3://{here.name}/long.parquet"}]})
+        store.put_object(Bucket=here.name, Key="manifest", Body=manifest)
+        with pytest.raises(psycopg2.Error) as refused:
+            session.execute(statement.format(t=path, b=here.name, r=redshift.ROLE))
+        assert said in str(refused.value)
+
+
 # Errors
 
 
@@ -683,7 +729,7 @@ def test_the_policies_to_grant_are_json_with_the_destinations_own_names():
     ],
 )  # fmt: skip
 def test_an_error_of_the_database_is_told_by_its_state_or_text(state, text, kind, said):
-    error = database_error(state, text, text)
+    error = database_error("shelf", state, text, text)
     assert type(error) is kind
     if kind is not Conflict:
         assert said in error.message
@@ -704,7 +750,7 @@ def test_an_error_of_the_database_is_told_by_its_state_or_text(state, text, kind
     ],
 )
 def test_an_error_of_s3_is_told_by_its_code(code, kind, said):
-    error = s3_error(code, "b")
+    error = s3_error("shelf", code, "b")
     assert type(error) is kind
     assert said in error.message
 
