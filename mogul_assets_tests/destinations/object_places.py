@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pyarrow import fs
 
 from mogul_assets_tests.destinations.place import Place, Rows, Spot, State, canonical
-from mogul_assets_tests.peers import azure_blob, s3
+from mogul_assets_tests.peers import azure_blob, bigquery, gcs, s3
 
 PREFIX = "lake/production"
 Systems = Callable[[Spot], fs.FileSystem]
@@ -86,8 +86,9 @@ def gcs_system(spot: Spot) -> fs.FileSystem:
 
 
 def gcs_options(spot: Spot) -> dict[str, Any]:
+    bigquery._on_loopback()
     gcs_system(spot).create_dir(spot.name)
-    return {"bucket": spot.name, "prefix": PREFIX, "project": "peer"}
+    return {"bucket": spot.name, "prefix": PREFIX, "project": "peer", "credentials": {"env": gcs.SECRET}}
 
 
 def azure_system(spot: Spot) -> fs.FileSystem:
