@@ -198,7 +198,7 @@ class SnowflakeDestination(Warehouse):
             )
         try:
             # The resource's own way out would commit, also what failed and could not be rolled back.
-            session = _Session(resource.get_connection().__enter__(), self.step_seconds)
+            opened = resource.get_connection().__enter__()
         except OSError as error:
             raise ConfigurationError(
                 f"{self.name}: the private key cannot be read: {error.strerror}",
@@ -209,6 +209,10 @@ class SnowflakeDestination(Warehouse):
                 f"{self.name}: the private key cannot be opened",
                 remedy="give it in PEM (PKCS #8), and private_key_passphrase where it is encrypted, and only there",
             ) from None
+        if self.connection is None and "socket_timeout" not in self.connection_args:
+            # Logging in must be quicker than any statement, and the connector has one limit for both.
+            opened._socket_timeout = SILENT_SECONDS  # noqa: SLF001
+        session = _Session(opened)
         session.execute("ALTER SESSION SET " + ", ".join(f"{name} = {value}" for name, value in self._session.items()))
         return session
 
@@ -246,7 +250,7 @@ class SnowflakeDestination(Warehouse):
             login_timeout=CONNECT_SECONDS,
             network_timeout=SILENT_SECONDS,
             additional_snowflake_connection_args={
-                "socket_timeout": SILENT_SECONDS,
+                "socket_timeout": CONNECT_SECONDS,
                 "platform_detection_timeout_seconds": 0,  # no question to the cloud's metadata address
                 **self.connection_args,
             },
@@ -366,16 +370,15 @@ class SnowflakeDestination(Warehouse):
         """SQL that makes role, schema and user, and grants what a delivery needs and nothing else."""
         role, user, remedies = self.dialect.name(self._role), self.dialect.name(self.user or "MOGUL"), self._remedies()
         warehouse = f" DEFAULT_WAREHOUSE = {self.dialect.name(self.warehouse)}" if self.warehouse else ""
-        identity = (
-            "TYPE = SERVICE RSA_PUBLIC_KEY = '<the public key, without its first and last line>'"
-            if self.password is None
-            else "TYPE = LEGACY_SERVICE PASSWORD = '<the password>'"
-        )
+        kind, proof = ("SERVICE", "RSA_PUBLIC_KEY = '<the public key, without its first and last line>'")
+        if self.password is not None:
+            kind, proof = ("LEGACY_SERVICE", "PASSWORD = '<the password>'")
         lines = [
             "-- As ACCOUNTADMIN, or as the owners of each.",
             f"CREATE ROLE IF NOT EXISTS {role};",
-            *remedies.values(),
-            f"CREATE USER IF NOT EXISTS {user} DEFAULT_ROLE = {role}{warehouse} {identity};",
+            *(f"{one.rstrip(';')};" for remedy in remedies.values() for one in remedy.split("; ")),
+            f"CREATE USER IF NOT EXISTS {user} TYPE = {kind} DEFAULT_ROLE = {role}{warehouse};",
+            f"ALTER USER {user} SET {proof};",
             f"GRANT ROLE {role} TO USER {user};",
         ]
         if self.stage_url is not None:
@@ -445,8 +448,8 @@ class SnowflakeDestination(Warehouse):
 class _Session:
     """A Snowflake connection as the flow sees it. Once nothing is heard any more, it asks no further."""
 
-    def __init__(self, connection: Any, seconds: float) -> None:
-        self._connection, self._seconds = connection, int(seconds)
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
         self._lost: Exception | None = None
 
     def execute(self, statement: str) -> int:
@@ -471,7 +474,7 @@ class _Session:
         if self._lost is not None:
             raise self._lost
         try:
-            return self._connection.cursor().execute(statement, timeout=self._seconds)
+            return self._connection.cursor().execute(statement)
         except (OperationalError, InterfaceError) as error:
             self._lost = error
             raise

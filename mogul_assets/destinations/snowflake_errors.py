@@ -6,6 +6,7 @@ on are about data, and quote it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from mogul_assets.destinations.warehouse import Conflict
@@ -14,6 +15,8 @@ from mogul_assets.errors import DestinationRefused, DestinationUnavailable, Mogu
 GRANTS = "see  mogul destinations grants snowflake"
 """The remedy where a permission is missing."""
 
+_PREFIX = re.compile(r"(\d{6} \(\w{5}\): )?([0-9a-f-]{36}: )?")
+"""Code, state and the query's id before a text."""
 _AGAIN = "it is tried again"
 _KEY = "see that the user's RSA_PUBLIC_KEY belongs to the private key, and that this machine's clock is right"
 _NAME = "correct account; it is written like myorg-myaccount"
@@ -54,6 +57,10 @@ CODES: dict[int, Meaning] = {
     250001: Meaning(
         "it cannot be reached", f"{_AGAIN}; else see that account is right and the network open", passing=True
     ),
+    250002: Meaning("the connection was lost", passing=True),
+    250003: Meaning("the connection was lost", passing=True),
+    251011: Meaning("the connection was lost", passing=True),
+    251012: Meaning("the connection was lost", passing=True),
     # Statements: https://docs.snowflake.com/en/sql-reference/sql/execute-immediate-from shows 1003, 2003 and 3001;
     # https://docs.snowflake.com/en/user-guide/warehouses-tasks, resource monitors: 90073, and the session's: 606.
     606: Meaning(
@@ -99,6 +106,6 @@ def meaning(code: int, text: str, *, passing: bool) -> MogulError | Conflict:
     if found is None:
         known = Meaning("something passing went wrong", passing=True)
         found = known if passing else Meaning("it refused", "look for the code in the account's query history")
-    said = f", {' '.join(text.split())}" if found.said and text else ""
+    said = f", {' '.join(_PREFIX.sub('', text).split())}" if found.said and text else ""
     kind = DestinationUnavailable if found.passing else DestinationRefused
     return kind(f"{found.what} (Snowflake {code:06}{said})", remedy=found.remedy)

@@ -358,6 +358,7 @@ class Warehouse(Destination):
             with self._during("committing", f"{self.name}: {done.dataset}"):
                 session.execute("COMMIT")
         except DestinationUnavailable as lost:
+            self._quietly(session.close, "close the connection")  # else it may hold the lock that is asked for next
             if not self._arrived(done):
                 raise DestinationUnavailable(lost.message, remedy=lost.remedy) from None
 

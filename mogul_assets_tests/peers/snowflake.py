@@ -147,20 +147,14 @@ def statements(address: Mapping[str, Any], database: str) -> list[str]:
     return said
 
 
-def fail(
-    address: Mapping[str, Any],
-    database: str,
-    matching: str,
-    code: str,
-    message: str,
-    *,
-    state: str = "42501",
-    times: int = 1,
-    seconds: float = 0,
-) -> None:
-    """Have the next statements that match answered with an error; ``login`` matches logging in."""
-    fault = {"database": database, "matching": matching, "code": code, "state": state, "message": message}
-    requests.post(f"{_url(address)}/peer/faults", json={**fault, "times": times, "seconds": seconds}, timeout=10)
+def fail(spot: Spot, matching: str, code: str, message: str = "", *, times: int = 1, after: bool = False) -> None:
+    """Have the spot's next statements that match answered with an error; ``login`` matches logging in.
+
+    ``after`` does the statement nevertheless, as where the answer is lost.
+    """
+    fault = {"matching": matching, "code": code, "state": "42501", "message": message, "times": times, "after": after}
+    answer = requests.post(f"{_url(spot.address)}/peer/faults", json={**fault, "database": _database(spot)}, timeout=10)
+    answer.raise_for_status()
 
 
 def _url(address: Mapping[str, Any]) -> str:

@@ -20,7 +20,6 @@ import json
 import re
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,6 +39,7 @@ from fakesnow.cursor import FakeSnowflakeCursor
 from fakesnow.instance import FakeSnow
 from snowflake.connector.errors import OperationalError, ProgrammingError
 from sqlglot import exp
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -89,7 +89,7 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
     if "binding_params" not in more and not more.get("server"):
         return _execute(self, command, *args, **more)  # fakesnow's own
     statements.append((session.database or "", command))
-    _fault(session.database or "", command)
+    after = _fault(session.database or "", command)
     if set_to := re.match(r"(?i)\s*alter\s+session\s+set\s+(.*)", command):
         parameters = dict(re.findall(r"(\w+)\s*=\s*('[^']*'|\w+)", set_to[1]))
         session.lock_timeout = float(parameters.get("LOCK_TIMEOUT", session.lock_timeout))
@@ -123,6 +123,8 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
         elif isinstance(tree, exp.Commit | exp.Rollback) or not in_transaction:
             session.in_transaction = False
             locks.free(session)
+    if after:
+        raise after
     return done
 
 
@@ -166,12 +168,16 @@ def _commented(cursor: FakeSnowflakeCursor, tree: exp.Expression | None) -> Fake
     return done
 
 
-def _fault(database: str, said: str) -> None:
+def _fault(database: str, said: str) -> ProgrammingError | None:
+    """Raises what a test asked for; returns it where it is to come after the work."""
     for fault in faults:
         if fault["times"] and fault["database"] == database and re.search(fault["matching"], said):
             fault["times"] -= 1
-            time.sleep(fault.get("seconds", 0))
-            raise ProgrammingError(msg=fault["message"], errno=int(fault["code"]), sqlstate=fault["state"])
+            error = ProgrammingError(msg=fault["message"], errno=int(fault["code"]), sqlstate=fault["state"])
+            if fault["after"]:
+                return error
+            raise error
+    return None
 
 
 def _columns_as_they_are(table: exp.Table, connection: Any, database: str | None, schema: str | None) -> list[str]:
@@ -225,6 +231,15 @@ async def query(request: Request) -> Response:
     return Response(body, status_code=status, media_type="application/json")
 
 
+async def session(request: Request) -> Response:
+    """The end of a session is the end of its transaction."""
+    token = fakesnow.server.to_token(request)
+    if (ended := fakesnow.server.sessions.get(token)) and request.query_params.get("delete"):
+        await run_in_threadpool(ended.close)
+        locks.free(ended)
+    return await fakesnow.server.session(request)
+
+
 async def listed(request: Request) -> Response:
     database = request.query_params["database"]
     return JSONResponse([said for place, said in statements if place == database])
@@ -246,6 +261,7 @@ def serve(port: int, file: Path) -> None:
     routes: list[tuple[str, str, Callable[[Request], Any]]] = [
         ("POST", "/session/v1/login-request", login),
         ("POST", "/queries/v1/query-request", query),
+        ("POST", "/session", session),
         ("POST", "/telemetry/send", lambda _: JSONResponse({"success": True})),
         ("GET", "/peer/statements", listed),
         ("POST", "/peer/faults", asked_for),
