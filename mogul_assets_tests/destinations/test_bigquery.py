@@ -13,10 +13,10 @@ import pyarrow as pa
 import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
-from mogul_assets.destinations import bigquery as module
-from mogul_assets.destinations import warehouse
+from mogul_assets.destinations import bigquery_session, warehouse
 from mogul_assets.destinations.base import Outcome
-from mogul_assets.destinations.bigquery import DIALECT, BigQueryDestination
+from mogul_assets.destinations.bigquery import _PERMISSIONS, DIALECT, BigQueryDestination
+from mogul_assets.destinations.bigquery_errors import REASONS, TELLING
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place
@@ -77,9 +77,9 @@ def shelf(here):
 @pytest.fixture
 def brief(monkeypatch):
     """Nobody waits for a minute."""
-    monkeypatch.setattr(module, "REQUEST_SECONDS", 2)
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 2)
-    monkeypatch.setattr(module, "BUSY_SECONDS", 0)
+    monkeypatch.setattr(bigquery_session, "REQUEST_SECONDS", 2)
+    monkeypatch.setattr(bigquery_session, "CONNECT_SECONDS", 2)
+    monkeypatch.setattr(bigquery_session, "BUSY_SECONDS", 0)
     monkeypatch.setattr(warehouse, "_WAIT", 1)
 
 
@@ -333,13 +333,17 @@ def test_a_machine_without_a_log_in_is_told_how_to_have_one(here, table, tmp_pat
     assert "gcloud auth application-default login" in refused.value.remedy
 
 
-def test_a_resource_of_the_users_own_is_used(here, table):
+def test_a_resource_of_the_users_own_is_used(here, table, monkeypatch):
     from dagster_gcp import BigQueryResource  # noqa: PLC0415 - a second, which only this test should take
 
     key = base64.b64encode(json.dumps(here.spot.address["key"]).encode()).decode()
     own = BigQueryResource(project=here.spot.address["project"], gcp_credentials=key)
-    here.made(credentials=None, connection=own).deliver(table([{"id": 1}]))
+    shelf = here.made(credentials=None, connection=own)
+    shelf.deliver(table([{"id": 1}]))
     assert here.rows() == [{"id": 1}]
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "another")
+    with pytest.raises(ConfigurationError, match="cannot be used if GOOGLE_APPLICATION_CREDENTIALS"):
+        shelf.deliver(table([{"id": 2}]))
 
 
 def test_a_key_that_google_does_not_accept_is_refused(here, table, monkeypatch):
@@ -437,8 +441,8 @@ def test_a_name_that_was_dropped_lately_is_told(shelf, here, table):
 
 
 def test_every_reason_has_a_next_step():
-    assert all(what and remedy for _, what, remedy in module.REASONS.values())
-    assert set(module.REASONS) >= module._TELLING
+    assert all(what and remedy for _, what, remedy in REASONS.values())
+    assert set(REASONS) >= TELLING
 
 
 @pytest.mark.usefixtures("brief")
@@ -525,7 +529,7 @@ def test_grants_name_the_project_the_dataset_and_each_permission():
     text = shelf.grants()
     assert "--role=roles/bigquery.jobUser" in text
     assert "CREATE SCHEMA IF NOT EXISTS `my-project`.`chartmogul` OPTIONS (location = 'EU');" in text
-    assert all(permission in text for permission in module._PERMISSIONS)
+    assert all(permission in text for permission in _PERMISSIONS)
     assert "roles/bigquery.admin" not in text
     assert "owner" not in text.lower()
 
@@ -544,7 +548,7 @@ def test_the_page_has_every_setting_with_its_default_and_description():
         default = "must be set" if field.is_required() else f"`{field.default}`" if field.default else "–"
         default = "–" if field.default_factory else default
         assert told.pop(name) == f"{default} | {field.description}"
-    assert set(told) <= set(module.REASONS)
+    assert set(told) <= set(REASONS)
 
 
 def test_the_page_has_every_reason_and_whether_it_is_tried_again():
@@ -552,8 +556,8 @@ def test_the_page_has_every_reason_and_whether_it_is_tried_again():
         r"^\| ((?:`\w+`(?:, )?)+) \| ([^|]*) \| (yes)? ?\|", PAGE.partition("## What each error")[2], re.MULTILINE
     )
     told = {reason.strip("`"): (says, again) for reasons, says, again in rows for reason in reasons.split(", ")}
-    assert set(told) == set(module.REASONS)
-    for reason, (kind, what, _) in module.REASONS.items():
+    assert set(told) == set(REASONS)
+    for reason, (kind, what, _) in REASONS.items():
         says, again = told[reason]
         assert (again == "yes") is issubclass(kind, DestinationUnavailable)
         assert says.replace("`", "").startswith(what)
