@@ -278,14 +278,8 @@ class BigQueryDestination(Warehouse):
 
     def look(self, session: Session, names: Sequence[str]) -> There:
         assert isinstance(session, BigQuerySession)
-        dataset = session.dataset()
-        if dataset is None:
+        if not self._made(session):
             return There(schema=False, columns={}, comments={})
-        if self.location_ and dataset.location and dataset.location.upper() != self.location_.upper():
-            raise DestinationRefused(
-                f"{self.name}: the dataset {self.dataset} lies in {dataset.location}, not in {self.location_}",
-                remedy=f"set  location: {dataset.location}  or name another dataset",
-            )
         found = {name: session.table(f"{self.project}.{self.dataset}.{name}") for name in names}
         tables = {self.dialect.fold(name): table for name, table in found.items() if table is not None}
         return There(
@@ -293,6 +287,21 @@ class BigQueryDestination(Warehouse):
             columns={name: tuple(map(held, table.schema)) for name, table in tables.items()},
             comments={name: table.description for name, table in tables.items()},
         )
+
+    def _made(self, session: BigQuerySession) -> bool:
+        """Whether the dataset is there.
+
+        Raises:
+            DestinationRefused: where it lies elsewhere.
+        """
+        dataset = session.dataset()
+        place = dataset.location if dataset else None
+        if self.location_ and place and place.upper() != self.location_.upper():
+            raise DestinationRefused(
+                f"{self.name}: the dataset {self.dataset} lies in {place}, not in {self.location_}",
+                remedy=f"set  location: {place}  or name another dataset",
+            )
+        return dataset is not None
 
     def _refuse(self, table: Table) -> None:
         super()._refuse(table)
@@ -454,14 +463,16 @@ SELECT newer, inserted;"""
         session = sessions[0]
         account = getattr(session.client._credentials, "service_account_email", None) or "YOUR_ACCOUNT"  # noqa: SLF001 - no other way to know
         jobs, write = self._may_run_jobs(account), self._may_write(account)
-        made = session.dataset() is None
+        made = False
         schema = self.dialect.name(*self.namespace)
         scratch = f"{self.project}.{self.dataset}.mogul_check_{token_hex(8)}"
         path = self.dialect.name(*self.namespace, scratch.rpartition(".")[2])
         columns = fields(_ONE, DIALECT.staged)
         try:
+            if not tried("find the dataset in its place", lambda: self._made(session), remedy=write):
+                return found
             running = tried("run jobs", lambda: session.rows("SELECT 1"), remedy=jobs)
-            if made and running:
+            if running and not self._made(session):
                 create = self.dialect.create_schema.format(schema=schema)
                 made = tried("make the dataset", lambda: session.execute(create), remedy=f"{create};")
                 if not made:

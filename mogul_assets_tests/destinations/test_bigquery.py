@@ -143,6 +143,7 @@ def test_a_dataset_that_lies_elsewhere_is_refused(here, table):
     with pytest.raises(DestinationRefused, match="lies in US, not in europe-west3") as refused:
         shelf.deliver(table([{"id": 1}]))
     assert refused.value.remedy.startswith("set  location: US")
+    assert [one.name for one in shelf.check() if one.problem] == ["find the dataset in its place"]
 
 
 def test_a_view_in_a_tables_place_is_refused(shelf, here, table):
@@ -299,9 +300,11 @@ def test_other_deliveries_are_given_a_minute(shelf, here, table):
     assert here.rows() == [{"id": 1}]
 
 
-def test_what_may_be_billed_goes_with_every_statement(here, table):
-    here.made(maximum_bytes_billed=10_000_000).deliver(table([{"id": 1}]))
-    assert {query["maximumBytesBilled"] for query in bigquery.configurations(here.spot, "query")} == {"10000000"}
+def test_what_may_be_billed_goes_with_every_statement_and_a_time_limit_with_every_job(here, table):
+    here.made(maximum_bytes_billed=10_000_000, step_seconds=60).deliver(table([{"id": 1}]))
+    queries, loads = (bigquery.configurations(here.spot, kind) for kind in ("query", "load"))
+    assert {query["maximumBytesBilled"] for query in queries} == {"10000000"}
+    assert {job["jobTimeoutMs"] for job in [*queries, *loads]} == {"60000"}
 
 
 # Log-ins.
