@@ -277,7 +277,7 @@ def describe(error: ValidationError, *, within: str = "") -> str:
         "extra_forbidden": "there is no such setting",
         "missing": "is missing",
     }.get(first["type"], first["msg"].removeprefix("Value error, "))
-    return f"{place}: {message}"
+    return f"{place}: {message}" if place else message
 
 
 def _wrong(file: Path, node: CommentedMap, key: Any, message: str, remedy: str) -> ConfigurationError:

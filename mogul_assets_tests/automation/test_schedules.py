@@ -52,10 +52,11 @@ def test_a_first_refresh_covers_the_whole_history_and_a_later_one_last_month(tmp
     assert later.tags[RANGE_START] == max(Month.of(NOW).plus(-1), Month(NOW.year, 1)).partition_key
 
 
-def test_ticks_that_coincide_share_one_refresh(tmp_path, kept):
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED])
+def test_ticks_that_coincide_share_one_refresh(tmp_path, kept, status):
     project = Project(tmp_path, kept, None)
     job = project.definitions.resolve_job_def("refresh")
-    kept.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags={NOT_OLDER_THAN: NOW.isoformat()})
+    kept.create_run_for_job(job, status=status, tags={NOT_OLDER_THAN: NOW.isoformat()})
     shared = evaluate(project, "lake_schedule", NOW, kept)
     assert not shared.run_requests
     assert "shares the refresh" in shared.skip_message
