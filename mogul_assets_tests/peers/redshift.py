@@ -22,6 +22,8 @@ from mogul_assets_tests.destinations.place import Spot, State, canonical
 from mogul_assets_tests.peers import s3, servers
 
 DATABASE = "dev"
+SNAPSHOT = "snapshot"
+"""A database of Redshift's other isolation level, the default of newer clusters."""
 USER = "mogul"
 PASSWORD = "MOGUL_TEST_REDSHIFT_PASSWORD"
 """The environment variable that holds the user's password."""
@@ -31,8 +33,8 @@ _NOBODY = 65534
 _OWNER = "rdsdb"  # Redshift's own superuser
 
 _RIGHTS = f"""
-REVOKE TEMPORARY ON DATABASE {DATABASE} FROM PUBLIC;
-GRANT CREATE, TEMPORARY ON DATABASE {DATABASE} TO {USER};
+REVOKE TEMPORARY ON DATABASE {{database}} FROM PUBLIC;
+GRANT CREATE, TEMPORARY ON DATABASE {{database}} TO {USER};
 """
 _FUNCTIONS = """
 CREATE DOMAIN super AS jsonb;
@@ -218,10 +220,10 @@ def _unprivileged(data: Path) -> list[str]:
 
 
 def _made(owner: Mapping[str, Any], password: str) -> None:
-    for database, sql in (
-        ("postgres", [f"CREATE DATABASE {DATABASE}", f"CREATE ROLE {USER} LOGIN PASSWORD '{password}'"]),
-        (DATABASE, [*_RIGHTS.split(";\n"), *_FUNCTIONS.split(";\n")]),
-    ):
+    both = (DATABASE, SNAPSHOT)
+    made = [f"CREATE ROLE {USER} LOGIN PASSWORD '{password}'", *(f"CREATE DATABASE {database}" for database in both)]
+    rights = {database: (_RIGHTS.format(database=database) + _FUNCTIONS).split(";\n") for database in both}
+    for database, sql in {"postgres": made, **rights}.items():
         with closing(psycopg2.connect(**owner, dbname=database)) as connection, connection.cursor() as cursor:
             connection.autocommit = True
             for statement in filter(str.strip, sql):

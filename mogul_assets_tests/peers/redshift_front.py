@@ -34,8 +34,7 @@ from redshift_sql import Copy, RefusedError, copy, statements, translated
 _SSL, _CANCEL, _GSS = 80877103, 80877102, 80877104
 _STARTUP = {"user", "database", "application_name", "client_encoding", "DateStyle", "TimeZone", "extra_float_digits"}
 _AS_REDSHIFT = {
-    # Redshift's default isolation, and PostgreSQL's of version 8.0: a backslash in a literal escapes.
-    "default_transaction_isolation": "serializable",
+    # As in PostgreSQL 8.0, a backslash in a literal escapes.
     "standard_conforming_strings": "off",
     "escape_string_warning": "off",
     "search_path": "public",
@@ -121,8 +120,12 @@ class Session:
             else:
                 words = body[4:].rstrip(b"\0").decode().split("\0")
                 self.startup = dict(zip(words[::2], words[1::2], strict=True))
+                level = "repeatable read" if self.startup.get("database") == "snapshot" else "serializable"
                 kept = {name: value for name, value in self.startup.items() if name in _STARTUP}
-                pairs = b"".join(f"{name}\0{value}\0".encode() for name, value in {**kept, **_AS_REDSHIFT}.items())
+                pairs = b"".join(
+                    f"{name}\0{value}\0".encode()
+                    for name, value in {**kept, **_AS_REDSHIFT, "default_transaction_isolation": level}.items()
+                )
                 self.to_backend.write(struct.pack("!I", len(pairs) + 9) + body[:4] + pairs + b"\0")
                 return True
 
