@@ -13,7 +13,6 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pyarrow import fs
 
 from mogul_assets.destinations.dialect import ascii_lower
 from mogul_assets_tests.destinations import object_places as objects
@@ -76,10 +75,9 @@ def _files_as(written: str, compression: str, abilities: frozenset[str]) -> Plac
     """The formats on disk: they are written by one code for all places of files."""
     return objects.place(
         "files",
-        lambda _: fs.LocalFileSystem(),
         lambda spot: {"path": str(_files_folder(spot)), "format": written, "compression": compression},
-        objects.file_fetched,
-        root=lambda spot: str(_files_folder(spot)),
+        objects.fetched_below(_files_folder),
+        _listed,
         label=written,
         abilities=abilities,
     )
@@ -126,14 +124,13 @@ PLACES = (
         folds=True,
         spelled=ascii_lower,
     ),
-    objects.place("s3", objects.s3_system, objects.s3_options, objects.s3_fetched, peer="s3", abilities=AS_IT_IS),
-    objects.place("gcs", objects.gcs_system, objects.gcs_options, objects.gcs_fetched, peer="gcs", abilities=AS_IT_IS),
+    objects.place("s3", objects.s3_options, objects.s3_fetched, objects.s3_listed, peer="s3", abilities=AS_IT_IS),
+    objects.place("gcs", objects.gcs_options, objects.gcs_fetched, objects.gcs_listed, peer="gcs", abilities=AS_IT_IS),
     objects.place(
         "azure_blob",
-        objects.azure_system,
         objects.azure_options,
         objects.azure_fetched,
-        listed=objects.azure_listed,
+        objects.azure_listed,
         peer="azure_blob",
         abilities=AS_IT_IS,
     ),
