@@ -193,7 +193,7 @@ def _postgres(folder: Path, port: int, password: str) -> int:
         *("fsync=off", "full_page_writes=off", "wal_level=minimal", "max_wal_senders=0", "max_wal_size=4GB"),
         *("shared_buffers=256MB", "jit=off"),
     ]
-    return servers.started(
+    group = servers.started(
         [
             *(*_unprivileged(data), programs / "postgres", "-D", data, "-p", str(port)),
             *(word for setting in settings for word in ("-c", setting)),
@@ -203,6 +203,16 @@ def _postgres(folder: Path, port: int, password: str) -> int:
             host="127.0.0.1", port=port, user=_OWNER, password=password, dbname="postgres"
         ).close(),
     )
+    pid, *_, memory, _ = (data / "postmaster.pid").read_text().splitlines()
+    # Killed, PostgreSQL leaves a piece of System V shared memory, of which a machine has only so many.
+    subprocess.Popen(
+        ["sh", "-c", f"while kill -0 {pid}; do sleep 1; done; ipcrm -m {memory.split()[1]}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    return group
 
 
 def _unprivileged(data: Path) -> list[str]:
