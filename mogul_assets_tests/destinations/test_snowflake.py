@@ -448,7 +448,7 @@ def test_a_warehouse_that_cannot_be_reached_is_told_in_time(how, here, proxy):
     began = time.monotonic()
     with pytest.raises(DestinationUnavailable, match="plans: connecting: it cannot be reached"):
         here.deliver([{"id": 1}], to=shelf)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 25
 
 
 @pytest.mark.parametrize("step", ["PUT", "COPY", "BEGIN", "DELETE FROM"])

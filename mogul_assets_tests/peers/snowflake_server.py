@@ -8,6 +8,7 @@ Runs in the peer's own environment: ``python -m mogul_assets_tests.peers.snowfla
 - DDL that commits the open transaction, and ``UPDATE`` and ``DELETE`` that lock their table until theirs ends;
 - an answer that is given again to a request that is sent again, as after a lost connection;
 - comments on columns, names of columns in their own case, ``PARSE_JSON(…, 'd')``;
+- sessions that end when they are closed, and their transaction with them;
 - errors of DuckDB as errors of Snowflake: the client would take a fault of the server for one that passes;
 - ``/peer/statements``, every statement with its database, and ``/peer/faults``, errors that a test asks for.
 """
@@ -203,7 +204,9 @@ async def login(request: Request) -> Response:
         _admitted(data)
     except ProgrammingError as error:
         return JSONResponse({"data": {}, "code": f"{error.errno:06}", "message": error.raw_msg, "success": False})
-    return await fakesnow.server.login_request(request)
+    answer = json.loads((await fakesnow.server.login_request(request)).body)
+    answer["data"] |= {"masterToken": "master", "masterValidityInSeconds": 14_400, "validityInSeconds": 3_600}
+    return JSONResponse(answer)  # without a master token the client never ends its session
 
 
 def _admitted(data: dict[str, Any]) -> None:
