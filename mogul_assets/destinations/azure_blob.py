@@ -18,6 +18,7 @@ _TIMES = {"connection_timeout": CONNECTING, "read_timeout": READING, "retry_tota
 _REMEDIES = {
     "ContainerNotFound": "make the container, or correct its name",
     "AuthenticationFailed": "name a key or a SAS of the account that is valid today",
+    "AuthorizationFailure": "name a key or a SAS of the account that is valid today; look at the account's firewall",
     "InvalidAuthenticationInfo": "name a key or a SAS of the account that is valid today",
 }
 
@@ -108,7 +109,8 @@ class AzureContainer(Bucket):
     def __init__(self, container: Any, prefix: str, *, scope: str | None, tier: str) -> None:
         self._container, self._prefix, self._tier = container, prefix, tier
         self._sealed = {**_TIMES, **({"encryption_scope": scope} if scope else {})}
-        self.root = f"{container.url}/{prefix}"
+        self._url = container.url.partition("?")[0]  # behind it stands the signature of a SAS
+        self.root = f"{self._url}/{prefix}"
 
     def _blob(self, key: str) -> Any:
         return self._container.get_blob_client(self._prefix + key)
@@ -150,8 +152,10 @@ class AzureContainer(Bucket):
         return length
 
     def upload(self, key: str, path: Path, sha256: str) -> None:
+        from azure.storage.blob import StandardBlobTier  # noqa: PLC0415 - only where it is needed
+
         proven(path, sha256)
-        tier = {"standard_blob_tier": self._tier} if self._tier != "default" else {}
+        tier = {"standard_blob_tier": StandardBlobTier(self._tier)} if self._tier != "default" else {}
         with path.open("rb") as file:
             self._blob(key).upload_blob(file, overwrite=True, max_concurrency=4, **tier, **self._sealed)
 
@@ -196,7 +200,7 @@ class AzureContainer(Bucket):
         return None
 
     def removal(self, glob: str) -> str:
-        account, _, container = self._container.url.rpartition("/")
+        account, _, container = self._url.rpartition("/")
         return (
             f"az storage blob delete-batch --blob-endpoint {quote(account)} --source {quote(container)}"
             f" --pattern {quote(self._prefix + glob)}"
