@@ -542,3 +542,24 @@ def test_a_text_is_written_so_that_snowflake_reads_it_as_it_is(here):
     text = "it's \\ and \n 'n\\' 日本"
     assert here.asked(f"SELECT {DIALECT.literal('plain')}") == [("plain",)]
     assert DIALECT.literal(text) == "'it''s \\\\ and \n ''n\\\\'' 日本'"
+
+
+# The page about it
+
+PAGE = (Path(__file__).parents[2] / "docs" / "destinations" / "snowflake.md").read_text()
+
+
+def test_the_page_tells_every_setting_with_its_default():
+    always = {"account", "user"}  # where no resource of the user's own stands in
+    for name, field in SnowflakeDestination.model_fields.items():
+        if name not in {"name", "connection"}:
+            required = field.is_required() or name in always
+            default = "must be set" if required else f"`{field.default}`" if field.default else "–"
+            default = "–" if field.default_factory else default
+            assert f"| `{field.alias or name}` | {default} | {field.description} |\n" in PAGE
+
+
+def test_the_page_tells_every_error():
+    errors = PAGE.partition("## What each error means")[2]
+    for one in CODES.values():
+        assert one.what.removeprefix("the key pair's token ") in errors
