@@ -143,7 +143,7 @@ _NO_NUMBER = """CASE WHEN isnan({0}) THEN '"NaN"' WHEN {0} > 0 THEN '"Infinity"'
 
 
 def _written(source: Path, schema: pa.Schema, layout: Layout, folder: Path) -> Iterator[tuple[Path, int]]:
-    with pq.ParquetFile(source) as file:
+    with pq.ParquetFile(source, pre_buffer=False) as file:
         batches = (batch.cast(schema) for batch in file.iter_batches(_ROWS))
         following = next(batches, None) or pa.RecordBatch.from_pylist([], schema=schema)
         while following is not None:
