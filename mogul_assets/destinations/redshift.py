@@ -180,6 +180,9 @@ class RedshiftDestination(Warehouse):
     )
     secret_access_key: Secret | None = Field(default=None, description="The access key's secret.")
     session_token: Secret | None = Field(default=None, description="The token of temporary keys.")
+    snappy: bool = Field(
+        default=False, description="Stage files compressed anew, by Snappy, where COPY does not read Zstandard."
+    )
     s3_endpoint: str | None = Field(default=None, description="Another endpoint of S3, such as a VPC's own.")
 
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
@@ -322,7 +325,8 @@ class RedshiftDestination(Warehouse):
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             try:
                 copies = (Path(folder) / f"{place:05}.parquet" for place in range(len(files)))
-                staged.put([_conforming(file, table.schema, copy) for file, copy in zip(files, copies, strict=True)])
+                pairs = zip(files, copies, strict=True)
+                staged.put([_conforming(file, table.schema, copy, snappy=self.snappy) for file, copy in pairs])
                 self._copy(session, staging, staged)
             finally:
                 self._quietly(staged.remove, f"remove what was staged below {staged.url}")
@@ -614,17 +618,18 @@ def _waited(connection: Any, seconds: float) -> None:
                 raise _SilenceError(f"nothing was heard from it for {seconds:g} seconds")
 
 
-def _conforming(file: Path, schema: pa.Schema, copy: Path) -> Path:
+def _conforming(file: Path, schema: pa.Schema, copy: Path, *, snappy: bool) -> Path:
     """The file, or a copy with exactly the columns of ``schema``: ``COPY`` goes by their number and order.
 
     A file of an older generation may lack a column.
     """
     there = pq.read_schema(file)
-    if there.names == schema.names and there.types == schema.types:
+    if there.names == schema.names and there.types == schema.types and not snappy:
         return file
+    codec = "snappy" if snappy else "zstd"
     with (
         pq.ParquetFile(file, pre_buffer=False) as parquet,
-        pq.ParquetWriter(copy, schema, compression="zstd") as writer,
+        pq.ParquetWriter(copy, schema, compression=codec) as writer,
     ):
         for batch in parquet.iter_batches(BATCH_ROWS):
             arrays = [

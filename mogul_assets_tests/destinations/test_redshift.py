@@ -289,6 +289,15 @@ def test_files_are_staged_as_they_are_under_a_manifest_and_removed(here):
     assert here.staged() == []
 
 
+def test_files_may_be_staged_in_snappy(here, tmp_path):
+    plans = here.table([{"id": 1, "free": "{}"}], schema=PLANS)
+    copy = module._conforming(Path(plans.paths[0]), plans.schema, tmp_path / "copy.parquet", snappy=True)
+    assert pq.read_metadata(copy).row_group(0).column(0).compression == "SNAPPY"
+    assert pq.read_table(copy).to_pylist() == pq.read_table(plans.paths[0]).to_pylist()
+    here.shelf(snappy=True).deliver(plans)
+    assert [row["id"] for row in here.rows()] == [1]
+
+
 def test_an_empty_table_needs_no_bucket(here):
     here.deliver([], schema=PLANS, to=here.shelf(bucket="not-there-at-all"))
     assert here.state().rows == []
@@ -506,6 +515,13 @@ def test_first_deliveries_at_once_do_not_add_up(database, here):
     assert outcomes <= {Outcome.DELIVERED, Outcome.SUPERSEDED}
     with closing(shelves[0].session()) as session:
         assert session.rows(f'SELECT id FROM "{here.name}".plans ORDER BY 1') == [(3,), (13,)]
+
+
+def test_rights_that_somebody_gave_on_a_table_stand(here, somebody):
+    here.deliver([{"id": 1}])
+    here.asked(f"GRANT SELECT ON {{schema}}.plans TO {somebody['user']}")
+    here.deliver([{"id": 2, "name": "a new column"}])
+    assert here.asked(f"SELECT has_table_privilege('{somebody['user']}', '{here.name}.plans', 'SELECT')") == [(True,)]
 
 
 # What it must be allowed to do
