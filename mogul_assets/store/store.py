@@ -329,7 +329,11 @@ class Store:
     # -- deliveries -----------------------------------------------------------------------------------------
 
     def watermark(self, destination: str, dataset: str) -> Watermark:
-        return self._read(self._watermark(destination, dataset), Watermark) or Watermark()
+        """What the delivery last achieved. Of one that cannot be read only that is known: all is delivered again."""
+        try:
+            return self._read(self._watermark(destination, dataset), Watermark) or Watermark()
+        except StoreDamaged as damaged:
+            return Watermark(error=damaged.message)
 
     def mark(self, destination: str, dataset: str, watermark: Watermark) -> None:
         with durable.writing_to(self.root):

@@ -209,11 +209,9 @@ def test_a_raw_read_that_is_not_what_was_written_is_named(damage, store):
 def test_a_pointer_that_was_cut_or_edited_is_named(body, store):
     publish(store, PLANS, [], FIRST)
     land(store, 1)
-    store.failed("shelf", "plans", "no")
     for file in store.root.rglob("*.json"):
         file.write_bytes(body)
-    reads = [lambda: store.table("plans"), lambda: store.raw_reads("plans"), lambda: store.watermark("shelf", "plans")]
-    for read in reads:
+    for read in (lambda: store.table("plans"), lambda: store.raw_reads("plans")):
         with pytest.raises(StoreDamaged, match=r"plans.json.* is not as the store wrote it → restore it"):
             read()
 
@@ -411,3 +409,12 @@ def test_a_failure_is_remembered_beside_the_last_success_until_the_next(store):
     delivered(store, store.table("plans"))
     assert store.watermark("shelf", "plans").error is None
     assert store.watermark("another", "plans") == Watermark()
+
+
+def test_a_delivery_whose_mark_is_damaged_is_made_again(store):
+    publish(store, PLANS, [{"uuid": "p"}], FIRST)
+    delivered(store, store.table("plans"))
+    (store.root / "watermarks/shelf/plans.json").write_text("{")
+    mark = store.watermark("shelf", "plans")
+    assert mark.delivered_at is None
+    assert "plans.json is not as the store wrote it" in mark.error
