@@ -516,7 +516,7 @@ def _merged(files: Sequence[Path], schema: pa.Schema, to: Path) -> Path:
     """The rows of all files in one."""
     with pq.ParquetWriter(to, schema, compression="zstd", compression_level=1) as writer:
         for file in files:
-            with pq.ParquetFile(file) as parquet:
+            with pq.ParquetFile(file, pre_buffer=False) as parquet:
                 for batch in parquet.iter_batches(ROWS_AT_ONCE):
                     writer.write_batch(batch.cast(schema))
     return to

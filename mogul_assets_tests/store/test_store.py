@@ -417,4 +417,4 @@ def test_a_delivery_whose_mark_is_damaged_is_made_again(store):
     (store.root / "watermarks/shelf/plans.json").write_text("{")
     mark = store.watermark("shelf", "plans")
     assert mark.delivered_at is None
-    assert "plans.json is not as the store wrote it" in mark.error
+    assert "is not as the store wrote it" in mark.error
