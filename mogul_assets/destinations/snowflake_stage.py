@@ -54,7 +54,8 @@ class S3Bucket:
         ).get_client()
 
     def put(self, key: str, file: Path) -> None:
-        self._client.upload_file(str(file), self._name, key)
+        with file.open("rb") as content:  # upload_file would hide why it failed
+            self._client.upload_fileobj(content, self._name, key)
 
     def remove(self, key: str) -> None:
         self._client.delete_object(Bucket=self._name, Key=key)

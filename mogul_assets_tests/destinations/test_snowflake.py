@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from threading import Thread
 
+import boto3
 import pyarrow as pa
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -250,6 +252,72 @@ def test_many_files_are_put_at_once_and_copied_by_one_statement(here):
     here.deliver(rows, schema=schema, window=window, window_column="date")
     assert len(here.said("PUT 'file:///")) == len(here.said("COPY INTO")) == 1
     assert [row["id"] for row in here.rows()] == [row["id"] for row in rows]
+
+
+# A stage of the user's own
+
+
+@pytest.fixture
+def bucket(peer, here, monkeypatch):
+    """A bucket on the S3 peer, with a stage over it."""
+    s3 = peer("s3")
+    client = boto3.client("s3", endpoint_url=s3["url"], aws_access_key_id="a", aws_secret_access_key="a")
+    client.create_bucket(Bucket=here.spot.name)
+    snowflake.staged(
+        here.spot, '"STAGING"."PUBLIC"."MOGUL"', endpoint=s3["url"], bucket=here.spot.name, path="below/here"
+    )
+    monkeypatch.setenv("MOGUL_TEST_STAGE", "a-key-of-the-stage")
+    return client
+
+
+def external(here, bucket, **options):
+    url = f"s3://{here.spot.name}/below/here/"
+    key = {"env": "MOGUL_TEST_STAGE"}
+    keys = {"stage_access_key_id": key, "stage_secret_access_key": key, "stage_region": "us-east-1"}
+    endpoint = bucket.meta.endpoint_url
+    return here.shelf(
+        **{"stage": "staging.public.mogul", "stage_url": url, "stage_endpoint": endpoint, **keys, **options}
+    )
+
+
+def lying(here, bucket):
+    return [one["Key"] for one in bucket.list_objects_v2(Bucket=here.spot.name).get("Contents", [])]
+
+
+def test_files_go_by_way_of_the_users_own_stage_and_leave_it(here, bucket):
+    assert external(here, bucket).deliver(here.table([{"id": 1}, {"id": 2}])).rows == 2
+    assert here.rows() == [{"id": 1}, {"id": 2}]
+    assert not here.said("PUT ")
+    (copy,) = here.said("COPY INTO")
+    assert re.search(r'FROM @"STAGING"\."PUBLIC"\."MOGUL"/mogul_staging_[0-9a-f]{16}/ FILE_FORMAT', copy)
+    assert lying(here, bucket) == []
+
+
+def test_a_copy_that_fails_leaves_nothing_in_the_users_stage(here, bucket):
+    here.fail("^COPY", "003001")
+    with pytest.raises(DestinationRefused):
+        external(here, bucket).deliver(here.table([{"id": 1}]))
+    assert lying(here, bucket) == []
+
+
+def test_a_check_tries_the_users_stage(here, bucket):
+    shelf = external(here, bucket)
+    assert not [one for one in shelf.check() if one.problem]
+    here.fail("^COPY", "003001", "Insufficient privileges to operate on stage 'MOGUL'")
+    (problem,) = [one for one in shelf.check() if one.problem]
+    assert problem.name == "load a file"
+    assert 'GRANT USAGE ON STAGE "STAGING"."PUBLIC"."MOGUL" TO ROLE "MOGUL";' in problem.remedy
+    assert lying(here, bucket) == []
+
+
+def test_a_bucket_that_is_not_there_is_told(here, bucket):
+    with pytest.raises(DestinationRefused, match=r"the stage's bucket refused \(NoSuchBucket, s3://not-there/x\)"):
+        external(here, bucket, stage_url="s3://not-there/x").deliver(here.table([{"id": 1}]))
+
+
+def test_a_bucket_that_cannot_be_reached_is_told(here, bucket):
+    with pytest.raises(DestinationUnavailable, match="the stage's bucket cannot be reached"):
+        external(here, bucket, stage_endpoint="http://127.0.0.1:1").deliver(here.table([{"id": 1}]))
 
 
 # Columns that change

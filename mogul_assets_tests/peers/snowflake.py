@@ -157,5 +157,10 @@ def fail(spot: Spot, matching: str, code: str, message: str = "", *, times: int 
     answer.raise_for_status()
 
 
+def staged(spot: Spot, stage: str, **where: str) -> None:
+    """Make an external stage of the quoted path known: ``endpoint``, ``bucket`` and ``path``."""
+    requests.post(f"{_url(spot.address)}/peer/stages", json={stage: where}, timeout=10).raise_for_status()
+
+
 def _url(address: Mapping[str, Any]) -> str:
     return f"http://127.0.0.1:{address['port']}"

@@ -10,6 +10,7 @@ Runs in the peer's own environment: ``python -m mogul_assets_tests.peers.snowfla
 - comments on columns, names of columns in their own case, ``PARSE_JSON(…, 'd')``;
 - sessions that end when they are closed, and their transaction with them;
 - errors of DuckDB as errors of Snowflake: the client would take a fault of the server for one that passes;
+- ``COPY INTO`` from an external stage over the S3 peer;
 - ``/peer/statements``, every statement with its database, and ``/peer/faults``, errors that a test asks for.
 """
 
@@ -20,10 +21,13 @@ import gzip
 import json
 import re
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import Request as UrlRequest
+from urllib.request import urlopen
 
 import duckdb
 import fakesnow.arrow
@@ -54,6 +58,8 @@ statements: list[tuple[str, str]] = []
 faults: list[dict[str, Any]] = []
 """Each: ``database``, ``matching`` (a regular expression or ``login``), ``code``, ``state``, ``message``, ``times``."""
 credentials: dict[str, str] = {}
+stages: dict[str, dict[str, str]] = {}
+"""External stages by their quoted paths: ``endpoint``, ``bucket`` and ``path``."""
 
 
 class Locks:
@@ -97,7 +103,7 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
     command = re.sub(r"(?i)\bcurrent_warehouse\(\)", "'LOADING'", command)
     if re.match(r"(?i)\s*(grant|revoke|alter\s+session)\b", command):
         return _execute(self, "SELECT 'Statement executed successfully.' AS status")
-    command = _temporary(session, command)
+    command = _temporary(self, command)
     command = re.sub(r"(?i)\b(PURGE|FORCE)\s*=\s*FALSE\b", "", command)
     command = re.sub(r"(?i)\bOCTET_LENGTH\(", "strlen(", command)
     command = re.sub(r"(?i)(PARSE_JSON\((?:[^()']|\"[^\"]*\")*), 'd'\)", r"\1)", command)
@@ -109,14 +115,14 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
     if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
         locks.take(str(tree.find(exp.Table)).upper(), session, session.lock_timeout)
     try:
-        done = _commented(self, tree) or _execute(self, command, *args, **more)
+        done = _copied(self, command) or _commented(self, tree) or _execute(self, command, *args, **more)
     except duckdb.ConstraintException as error:
         raise ProgrammingError(
             msg=f"NULL result in a non-nullable column: {error}", errno=100072, sqlstate="22000"
         ) from None
     except duckdb.InvalidInputException as error:
         raise ProgrammingError(msg=f"Error parsing JSON: {error}", errno=100069, sqlstate="22P02") from None
-    except (duckdb.Error, ValueError, AssertionError) as error:
+    except (duckdb.Error, OSError, ValueError, AssertionError) as error:
         raise ProgrammingError(msg=f"{type(error).__name__}: {error}", errno=1003, sqlstate="42000") from None
     finally:
         if isinstance(tree, exp.Transaction):
@@ -129,14 +135,38 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
     return done
 
 
-def _temporary(session: FakeSnowflakeConnection, command: str) -> str:
-    """DuckDB's temporary tables stand in no schema: their paths become names."""
+def _temporary(cursor: FakeSnowflakeCursor, command: str) -> str:
+    """DuckDB's temporary tables stand in no schema: their paths become names, and the schema the session's."""
+    session = cursor._conn
     if made := re.match(r"CREATE TEMPORARY TABLE ((?:\"[^\"]+\"\.)*)(\"[^\"]+\")", command):
         session.temporary = {**getattr(session, "temporary", {}), made[1] + made[2]: made[2]}
+        if made[1]:
+            _execute(cursor, f"USE SCHEMA {made[1].rstrip('.')}")
     for path, name in getattr(session, "temporary", {}).items():
         stage = name.replace('"', "%", 1).rstrip('"')
         command = command.replace(path, name).replace(path.removesuffix(name) + stage, stage)
     return command
+
+
+def _copied(cursor: FakeSnowflakeCursor, command: str) -> FakeSnowflakeCursor | None:
+    """``COPY INTO`` from an external stage over S3, which is made known by ``/peer/stages``."""
+    found = re.match(r'COPY INTO (\S+) FROM @("[^/]+")/(\S+/) ', command)
+    if found is None or found[2] not in stages:
+        return None
+    url, bucket, below = (stages[found[2]][word] for word in ("endpoint", "bucket", "path"))
+    listed = _got(f"{url}/{bucket}?list-type=2&prefix={below}/{found[3]}").decode()
+    with tempfile.TemporaryDirectory() as folder:
+        for place, key in enumerate(re.findall("<Key>([^<]+)</Key>", listed)):
+            Path(folder, f"{place}.parquet").write_bytes(_got(f"{url}/{bucket}/{key}"))
+        cursor._duck_conn.execute(f"INSERT INTO {found[1]} BY NAME SELECT * FROM read_parquet('{folder}/*.parquet')")
+    return _execute(cursor, "SELECT 'LOADED' AS status")
+
+
+def _got(url: str) -> bytes:
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=a/20260101/us-east-1/s3/aws4_request, Signature=unchecked"}
+    with urlopen(UrlRequest(url, headers=signed), timeout=20) as answer:
+        content: bytes = answer.read()
+        return content
 
 
 def _parsed(command: str) -> exp.Expression | None:
@@ -253,6 +283,11 @@ async def asked_for(request: Request) -> Response:
     return JSONResponse({})
 
 
+async def staged(request: Request) -> Response:
+    stages.update(await request.json())
+    return JSONResponse({})
+
+
 def serve(port: int, file: Path) -> None:
     credentials.update(json.loads(file.read_text()))
     FakeSnowflakeCursor.execute = execute
@@ -268,6 +303,7 @@ def serve(port: int, file: Path) -> None:
         ("POST", "/telemetry/send", lambda _: JSONResponse({"success": True})),
         ("GET", "/peer/statements", listed),
         ("POST", "/peer/faults", asked_for),
+        ("POST", "/peer/stages", staged),
     ]
     fakesnow.server.app.router.routes[:0] = [Route(path, work, methods=[method]) for method, path, work in routes]
     uvicorn.run(fakesnow.server.app, host="127.0.0.1", port=port, log_level="warning")
