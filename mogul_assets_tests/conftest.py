@@ -1,6 +1,7 @@
 """A small account that answers like ChartMogul's, projects that work on it, and the peers."""
 
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import dagster as dg
@@ -11,12 +12,20 @@ from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
 from mogul_assets_tests.peers import servers
 from mogul_assets_tests.project import NOW, Project
 
+SLOW = (
+    *("assets/", "automation/", "refresh/", "calculated/test_movements.py", "destinations/test_killed.py"),
+    *("cli/test_bad_input.py", "cli/test_commands.py", "cli/test_sandbox.py"),
+)
+"""Whole refreshes, processes of their own, and walks over every point of a work: most of the suite's time."""
+
 
 def pytest_collection_modifyitems(items):
-    """Whatever asks for a peer is marked so."""
+    """Whatever asks for a peer is marked so, and what takes long."""
     for item in items:
         if "peer" in getattr(item, "fixturenames", ()):
             item.add_marker("peer")
+        if item.path.relative_to(Path(__file__).parent).as_posix().startswith(SLOW):
+            item.add_marker("slow")
 
 
 @pytest.fixture(scope="session")

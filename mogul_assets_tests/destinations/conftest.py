@@ -25,7 +25,11 @@ def _provable(item: pytest.Item) -> bool:
     return not isinstance(place, Place) or needs <= place.abilities
 
 
-@pytest.fixture(params=[pytest.param(place, marks=pytest.mark.peer if place.peer else ()) for place in PLACES], ids=str)
+def _marks(place: Place) -> list[pytest.MarkDecorator]:
+    return [mark for mark, given in ((pytest.mark.peer, place.peer), (pytest.mark.slow, place.label)) if given]
+
+
+@pytest.fixture(params=[pytest.param(place, marks=_marks(place)) for place in PLACES], ids=str)
 def place(request: pytest.FixtureRequest) -> Place:
     place: Place = request.param
     return place.on(request.getfixturevalue("peer")(place.peer)) if place.peer else place

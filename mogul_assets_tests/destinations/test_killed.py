@@ -16,7 +16,7 @@ from mogul_assets_tests import killing
 from mogul_assets_tests.destinations.place import DISK, Place, State
 from mogul_assets_tests.tables import table_of
 
-pytestmark = [pytest.mark.needs(DISK), pytest.mark.slow]
+pytestmark = pytest.mark.needs(DISK)
 
 PARTS = 4
 """The walk over all points is cut in parts, which run beside each other."""
