@@ -21,7 +21,7 @@ import dagster as dg
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import Field
+from pydantic import Field, field_validator
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from mogul_assets.catalog.columns import Kind
@@ -74,6 +74,12 @@ class Warehouse(Destination):
         default="refuse", description="A value beyond the limits: refuse the delivery, or deliver null in its place."
     )
     step_seconds: float = Field(default=3600, gt=0, description="How long one step of a delivery may take.")
+
+    @field_validator("oversize", mode="before")
+    @classmethod
+    def _null(cls, value: object) -> object:
+        """``oversize: null`` is nothing, as YAML reads it."""
+        return "null" if value is None else value
 
     # What a type says of itself.
 
