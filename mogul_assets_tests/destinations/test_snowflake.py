@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import dataclass
@@ -22,12 +23,13 @@ from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.dialect import LOG
 from mogul_assets.destinations.snowflake import DIALECT, SnowflakeDestination
 from mogul_assets.destinations.snowflake_errors import CODES, GRANTS, meaning
+from mogul_assets.destinations.snowflake_stage import GoogleBucket, Staged, told
 from mogul_assets.destinations.warehouse import Conflict
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
-from mogul_assets_tests.peers import snowflake
+from mogul_assets_tests.peers import bigquery, snowflake
 from mogul_assets_tests.peers.faults import FaultProxy
 from mogul_assets_tests.tables import table_of
 
@@ -318,6 +320,26 @@ def test_a_bucket_that_is_not_there_is_told(here, bucket):
 def test_a_bucket_that_cannot_be_reached_is_told(here, bucket):
     with pytest.raises(DestinationUnavailable, match="the stage's bucket cannot be reached"):
         external(here, bucket, stage_endpoint="http://127.0.0.1:1").deliver(here.table([{"id": 1}]))
+
+
+def test_a_google_bucket_is_filled_and_emptied(peer, tmp_path, monkeypatch):
+    gcs = peer("gcs")
+    for name, value in gcs["environment"].items():
+        monkeypatch.setenv(name, value)
+    bigquery._on_loopback()
+    bucket = GoogleBucket("staged", json.dumps(gcs["key"]))
+    bucket._bucket.create()
+    file = tmp_path / "one.parquet"
+    file.write_bytes(b"content")
+    staged = Staged(bucket, ("below/00000.parquet", "below/00001.parquet"))
+    staged.put([file, file])
+    assert [blob.download_as_bytes() for blob in bucket._bucket.list_blobs()] == [b"content"] * 2
+    staged.remove()
+    staged.remove()
+    assert list(bucket._bucket.list_blobs()) == []
+    with pytest.raises(Exception, match="404") as error:
+        GoogleBucket("none", json.dumps(gcs["key"])).put("x", file)
+    assert isinstance(told(error.value, url="gcs://none"), DestinationRefused)
 
 
 # Columns that change
