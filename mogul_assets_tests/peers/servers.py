@@ -20,9 +20,13 @@ ROOT = Path(__file__).parents[2]
 ENVIRONMENTS = ROOT / ".peers"
 
 
+MAY_BE_MISSING = frozenset({"bigquery"})
+"""Peers that need more than a machine is sure to have: BigQuery's a Python 3.13."""
+
+
 def missing(peer: str, reason: str) -> NoReturn:
-    """Skip what needs the peer, saying why; in CI that is a failure."""
-    if os.environ.get("CI"):
+    """Skip what needs the peer, saying why; in CI that is a failure, but for those of ``MAY_BE_MISSING``."""
+    if os.environ.get("CI") and peer not in MAY_BE_MISSING:
         pytest.fail(f"the {peer} peer is missing: {reason}", pytrace=False)
     pytest.skip(f"the {peer} peer is missing: {reason}")
 
