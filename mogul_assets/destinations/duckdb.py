@@ -100,7 +100,9 @@ class DuckDBDestination(Destination):
     path: str = Field(description="The database file; it and its folder are made where they are missing.")
     schema_: str = Field(default="main", alias="schema", description="The schema of the tables.")
     wait_seconds: float = Field(default=20, ge=0, description="How long to wait for a process that holds the file.")
-    memory_limit: str = Field(default="512MB", description="What DuckDB may use; beyond that it spills beside the file.")
+    memory_limit: str = Field(
+        default="512MB", description="What DuckDB may use; beyond that it spills beside the file."
+    )
 
     @property
     def capabilities(self) -> Capabilities:
