@@ -198,7 +198,7 @@ class SnowflakeDestination(Warehouse):
             )
         try:
             # The resource's own way out would commit, also what failed and could not be rolled back.
-            opened = resource.get_connection().__enter__()
+            opened: Any = resource.get_connection().__enter__()
         except OSError as error:
             raise ConfigurationError(
                 f"{self.name}: the private key cannot be read: {error.strerror}",
