@@ -64,7 +64,7 @@ class S3Bucket:
 class GoogleBucket:
     def __init__(self, name: str, key: str | None) -> None:
         from dagster_gcp import GCSResource  # noqa: PLC0415 - only where it is needed
-        from google.cloud.storage import Client  # type: ignore[import-untyped] # noqa: PLC0415 - as above
+        from google.cloud.storage import Client  # noqa: PLC0415 - as above
 
         client = Client.from_service_account_info(json.loads(key)) if key else GCSResource().get_client()
         self._bucket = client.bucket(name)
