@@ -14,7 +14,8 @@ from mogul_assets.destinations.formats import proven
 from mogul_assets.destinations.objects import CONNECTING, READING, Bucket, Listed, ObjectStore, Problem
 from mogul_assets.errors import ConfigurationError, DestinationRefused
 
-_TIMES = (CONNECTING, READING)
+_RETRYING = 20
+"""Seconds after which the client begins no further try; by itself it goes on for two minutes."""
 _PART = 16 * 2**20
 _REMEDIES = {404: "make the bucket, or correct its name", 412: "it is tried again"}
 
@@ -95,6 +96,9 @@ class GCSBucket(Bucket):
     def __init__(
         self, client: Any, bucket: str, prefix: str, *, kms_key: str | None, storage_class: str | None
     ) -> None:
+        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - only where it is needed
+
+        self._limits = {"timeout": (CONNECTING, READING), "retry": DEFAULT_RETRY.with_timeout(_RETRYING)}
         self._client, self._prefix = client, prefix
         self._bucket, self._kms_key, self._class = client.bucket(bucket), kms_key, storage_class
         self.root = f"gs://{bucket}/{prefix}"
@@ -103,7 +107,7 @@ class GCSBucket(Bucket):
         return self._bucket.blob(self._prefix + key, chunk_size=_PART, kms_key_name=self._kms_key)
 
     def _found(self, key: str) -> Any | None:
-        return self._bucket.get_blob(self._prefix + key, timeout=_TIMES)
+        return self._bucket.get_blob(self._prefix + key, **self._limits)
 
     def get(self, key: str) -> tuple[bytes, str] | None:
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - only where it is needed
@@ -112,21 +116,19 @@ class GCSBucket(Bucket):
             version = str(found.generation)
             try:
                 # Of the generation that was found: one replaced meanwhile is gone, and looked for again.
-                return found.download_as_bytes(timeout=_TIMES), version
+                return found.download_as_bytes(**self._limits), version
             except NotFound:
                 continue
         return None
 
     def put(self, key: str, content: bytes) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - only where it is needed
-
-        self._blob(key).upload_from_string(content, timeout=_TIMES, retry=DEFAULT_RETRY)
+        self._blob(key).upload_from_string(content, **self._limits)
 
     def swap(self, key: str, content: bytes, version: str | None) -> bool:
         from google.api_core.exceptions import PreconditionFailed  # noqa: PLC0415 - only where it is needed
 
         try:
-            self._blob(key).upload_from_string(content, if_generation_match=int(version or 0), timeout=_TIMES)
+            self._blob(key).upload_from_string(content, if_generation_match=int(version or 0), **self._limits)
         except PreconditionFailed:
             return False
         return True
@@ -137,37 +139,35 @@ class GCSBucket(Bucket):
         return length
 
     def upload(self, key: str, path: Path, sha256: str) -> None:
-        from google.cloud.storage.retry import DEFAULT_RETRY  # noqa: PLC0415 - only where it is needed
-
         proven(path, sha256)
         blob = self._blob(key)
         if self._class:
             blob.storage_class = self._class
-        blob.upload_from_filename(str(path), timeout=_TIMES, retry=DEFAULT_RETRY)
+        blob.upload_from_filename(str(path), **self._limits)
 
     def download(self, key: str, path: Path) -> None:
-        self._blob(key).download_to_filename(str(path), timeout=_TIMES)
+        self._blob(key).download_to_filename(str(path), **self._limits)
 
     def delete(self, key: str) -> None:
         from google.api_core.exceptions import NotFound  # noqa: PLC0415 - only where it is needed
 
         try:
-            self._blob(key).delete(timeout=_TIMES)
+            self._blob(key).delete(**self._limits)
         except NotFound:
             return
 
     def listing(self, folder: str) -> Iterator[Listed]:
-        for found in self._client.list_blobs(self._bucket, prefix=self._prefix + folder, timeout=_TIMES):
+        for found in self._client.list_blobs(self._bucket, prefix=self._prefix + folder, **self._limits):
             yield Listed(found.name.removeprefix(self._prefix), found.updated)
 
     def folders(self) -> Iterator[str]:
-        pages = self._client.list_blobs(self._bucket, prefix=self._prefix, delimiter="/", timeout=_TIMES)
+        pages = self._client.list_blobs(self._bucket, prefix=self._prefix, delimiter="/", **self._limits)
         for _ in pages:
             pass
         yield from (prefix.removeprefix(self._prefix) for prefix in pages.prefixes)
 
     def in_parts(self, key: str) -> None:
-        self._blob(key).create_resumable_upload_session(size=_PART, timeout=_TIMES)
+        self._blob(key).create_resumable_upload_session(size=_PART, **self._limits)
 
     def problem(self, error: Exception) -> Problem | None:
         from google.api_core.exceptions import GoogleAPICallError, RetryError  # noqa: PLC0415 - only where it is needed
