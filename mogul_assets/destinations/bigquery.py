@@ -86,19 +86,16 @@ def _partitioned(table: Table) -> str:
     return found + (f" CLUSTER BY {', '.join(f'`{name}`' for name in keys)}" if keys else "")
 
 
-_TYPES = {
-    Kind.TEXT: "STRING",
-    Kind.INT: "INT64",
-    Kind.FLOAT: "FLOAT64",
-    Kind.FLAG: "BOOL",
-    Kind.MOMENT: "TIMESTAMP",
-    Kind.DAY: "DATE",
-    Kind.JSON: "JSON",
-}
-
 DIALECT = Dialect(
-    types=_TYPES,
-    staged={**_TYPES, Kind.JSON: "STRING"},
+    types={
+        Kind.TEXT: "STRING",
+        Kind.INT: "INT64",
+        Kind.FLOAT: "FLOAT64",
+        Kind.FLAG: "BOOL",
+        Kind.MOMENT: "TIMESTAMP",
+        Kind.DAY: "DATE",
+        Kind.JSON: "JSON",
+    },
     fold=str.lower,
     keeps_case=True,
     quote=lambda name: f"`{name}`",  # no name with a backtick is let through
@@ -107,14 +104,7 @@ DIALECT = Dialect(
     parsed=_JSON,
     unparsed=f"SAFE.{_JSON} IS NULL",
     size="BYTE_LENGTH({})",
-    fetched={
-        Kind.TEXT: "{}",
-        Kind.INT: "{}",
-        Kind.FLOAT: "{}",
-        Kind.FLAG: "{}",
-        Kind.MOMENT: "UNIX_MICROS({})",
-        Kind.DAY: "{}",
-    },
+    epoch="UNIX_MICROS({})",
     # INT64 to FLOAT64, which BigQuery does in place, is not one: beyond 2^53 it loses.
     widens={
         ("DATE", "TIMESTAMP"): "TIMESTAMP({}, 'UTC')",

@@ -114,8 +114,6 @@ class Dialect:
 
     types: Mapping[Kind, str]
     """As the engine's own catalogue spells them, so that what is held and what is wanted can be compared."""
-    staged: Mapping[Kind, str]
-    """The staging table's types: JSON is text there."""
     fold: Callable[[str], str]
     """Names that fold alike are one name there."""
     keeps_case: bool = False
@@ -128,9 +126,8 @@ class Dialect:
     unparsed: str = "TRY_PARSE_JSON({}) IS NULL"
     """Holds for a JSON text that the engine does not take; said of a column that is not null."""
     size: str = "OCTET_LENGTH({})"
-    fetched: Mapping[Kind, str]
-    """How a column is read back for comparison: text, integers (microseconds since 1970 for moments), floats,
-    flags and days; kinds that are not compared are absent."""
+    epoch: str
+    """The moment ``{}`` in microseconds since 1970."""
     widens: Mapping[tuple[str, str], str | None]
     """Changes of type, (old, new), that keep every value: ``None`` where the engine alters in place, else the
     expression that makes the new value of the old ``{}``."""
@@ -152,6 +149,16 @@ class Dialect:
     """How a filled ``copy`` takes the name of ``column``; ``old`` is a name that is free."""
     comment_on_table: str = "COMMENT ON TABLE {table} IS {text}"
     comment_on_column: str = "COMMENT ON COLUMN {table}.{column} IS {text}"
+
+    @property
+    def staged(self) -> Mapping[Kind, str]:
+        """The staging table's types: JSON is text there."""
+        return {**self.types, Kind.JSON: self.types[Kind.TEXT]}
+
+    @property
+    def fetched(self) -> Mapping[Kind, str]:
+        """How a column is read back for comparison, moments as integers; JSON is not compared."""
+        return {kind: self.epoch if kind is Kind.MOMENT else "{}" for kind in Kind if kind is not Kind.JSON}
 
     def spelled(self, name: str) -> str:
         """The name as it is kept there."""

@@ -60,15 +60,6 @@ DIALECT = Dialect(
         Kind.DAY: "DATE",
         Kind.JSON: "VARIANT",
     },
-    staged={
-        Kind.TEXT: "VARCHAR",
-        Kind.INT: "NUMBER(38,0)",
-        Kind.FLOAT: "FLOAT",
-        Kind.FLAG: "BOOLEAN",
-        Kind.MOMENT: "TIMESTAMP_TZ",
-        Kind.DAY: "DATE",
-        Kind.JSON: "VARCHAR",
-    },
     fold=ascii_upper,
     quote=quoted,
     literal=_literal,
@@ -76,14 +67,7 @@ DIALECT = Dialect(
     # Of two values under one key the last is kept, as everywhere; without 'd' such an object is an error.
     parsed="PARSE_JSON({}, 'd')",
     unparsed="TRY_PARSE_JSON({}, 'd') IS NULL",
-    fetched={
-        Kind.TEXT: "{}",
-        Kind.INT: "{}",
-        Kind.FLOAT: "{}",
-        Kind.FLAG: "{}",
-        Kind.MOMENT: "DATE_PART(EPOCH_MICROSECOND, {})",
-        Kind.DAY: "{}",
-    },
+    epoch="DATE_PART(EPOCH_MICROSECOND, {})",
     widens={
         **{(f"NUMBER({digits},0)", "NUMBER(38,0)"): None for digits in range(1, 38)},
         ("DATE", "TIMESTAMP_TZ"): "{}::TIMESTAMP_TZ",
