@@ -17,6 +17,7 @@ from mogul_assets.assets.common import StoreResource, failures, months
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import TYPES
 from mogul_assets.destinations.base import Delivered, Destination, Outcome
 from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.errors import (
@@ -34,6 +35,8 @@ from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
 TABLES = "store_tables"
+_KINDS = {"files": "parquet", "azure_blob": "azure"}
+"""What Dagster has an icon for, where that is another word than the type's."""
 DESTINATION = "mogul/destination"
 """Run tag: where a run delivers to."""
 
@@ -210,7 +213,7 @@ def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: M
         io_manager_key=entry.name,
         group_name=entry.name,
         description=f"{dataset.name}, delivered to {entry.name} ({entry.type}).{problem}",
-        kinds={entry.type} if entry.type in {"duckdb", "snowflake", "bigquery", "redshift"} else {"parquet"},
+        kinds={_KINDS.get(entry.type, entry.type)} if entry.type in TYPES else set(),
         partitions_def=months(since) if windowed else None,
         backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
         pool=f"deliver_{entry.name}",
