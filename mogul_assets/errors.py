@@ -62,7 +62,11 @@ class StoreUnwritable(TerminalError):
 
 
 class DestinationUnavailable(TransientError):
-    """The destination could not be reached, or is held by somebody else."""
+    """The destination could not be reached, or something in it is held by somebody else."""
+
+
+class DestinationUnreachable(DestinationUnavailable):
+    """The destination as a whole is not there: whatever else a run has for it need not be tried."""
 
 
 class DestinationRefused(TerminalError):

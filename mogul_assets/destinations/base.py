@@ -37,6 +37,8 @@ class Delivered:
     seconds: float
     location: str
     details: Mapping[str, str | int | float] = field(default_factory=dict)
+    anew: bool = False
+    """Whether the table, or a column of it, was not there before: outside of the window it is empty, or null."""
 
 
 @dataclass(frozen=True, slots=True)
