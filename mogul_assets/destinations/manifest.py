@@ -62,11 +62,13 @@ class Retired(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What lies there of a dataset. Moments are UTC.
 
+    ``destination`` is the name of the one that delivers it, empty where none was written down.
     ``columns`` hold those of the newest delivery, then those which only older files still have. ``window`` and
     ``generation`` are the newest delivery's, ``spans`` say the same for each part of the dataset.
     """
 
     dataset: str
+    destination: str = ""
     format: str
     generation: str
     delivered_at: datetime
@@ -79,6 +81,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: tuple[ManifestFile, ...]
     spans: tuple[Span, ...]
     retired: tuple[Retired, ...] = ()
+
+    def belongs_to(self, destination: str) -> bool:
+        return self.destination in ("", destination)
 
     def supersedes(self, table: Table) -> bool:
         """Whether a newer generation was delivered to any moment of the table's window."""
@@ -106,6 +111,7 @@ def after(
     files: tuple[ManifestFile, ...],
     *,
     columns: tuple[ManifestColumn, ...],
+    destination: str,
     written_as: str,
     delivery_id: str,
     at: datetime,
@@ -119,6 +125,7 @@ def after(
     window = span_of(table)
     return Manifest(
         dataset=table.dataset,
+        destination=destination,
         format=written_as,
         generation=table.generation,
         delivered_at=at,

@@ -51,7 +51,7 @@ from mogul_assets.destinations.manifest import (
 )
 from mogul_assets.destinations.relations import differences, kinds, parquet, types
 from mogul_assets.destinations.template import DEFAULT, PLACEHOLDERS, Template
-from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable, DestinationUnreachable, MogulError
 from mogul_assets.store.table import DataFile, Table
 
 LOG = "_deliveries"
@@ -199,8 +199,8 @@ class Objects(Destination):
 
         Raises:
             DestinationUnavailable: out of reach, or other deliveries of the dataset were always faster.
-            DestinationRefused: a permission is missing, a column changed its type in files that stay, a window that
-                is not whole months, and the like.
+            DestinationRefused: a permission is missing, the dataset there is another destination's, a column changed
+                its type in files that stay, a window that is not whole months, and the like.
             StoreDamaged: a file of the table is missing, or is not what its checksum says.
         """
         began, started_at, delivery = time.monotonic(), datetime.now(UTC), token_hex(8)
@@ -226,7 +226,7 @@ class Objects(Destination):
         counts: tuple[int, int, int] = (table.rows, 0, 0)
         with self._opened() as bucket, self._telling(bucket) as step:
             step.doing = "read the manifest"
-            held, _ = self._held(bucket, table.dataset)
+            held, _ = self._own(bucket, table.dataset)
             self._columns(bucket, held, table)
             gone = held.replaced_by(table) if held else ()
             if held and table.key:
@@ -313,7 +313,21 @@ class Objects(Destination):
             return self._held(bucket, dataset)[0]
 
     def _is_ours(self, bucket: Bucket, folder: str) -> bool:
-        return bucket.size(_manifest(folder[:-1])) is not None
+        try:
+            return self._own(bucket, folder[:-1])[0] is not None
+        except DestinationRefused:
+            return False
+
+    def _own(self, bucket: Bucket, dataset: str) -> tuple[Manifest | None, str | None]:
+        """The manifest and its version, unless another destination delivers there: each would replace the other's."""
+        held, version = self._held(bucket, dataset)
+        if held is None or held.belongs_to(self.name):
+            return held, version
+        raise DestinationRefused(
+            f"{self.name}: {bucket.root}{_manifest(dataset)} belongs to the destination '{held.destination}'",
+            remedy=f"deliver to another place; if '{held.destination}' was renamed, "
+            f'write "destination": "{self.name}" into that manifest',
+        )
 
     def _held(self, bucket: Bucket, dataset: str) -> tuple[Manifest | None, str | None]:
         found = bucket.get(_manifest(dataset))
@@ -335,7 +349,7 @@ class Objects(Destination):
         sent: dict[DataFile, tuple[ManifestFile, ...]] = {}
         for _ in range(_TRIES):
             step.doing = "read the manifest"
-            held, version = self._held(bucket, table.dataset)
+            held, version = self._own(bucket, table.dataset)
             if held and held.delivery_id == delivery:
                 return held  # it was written, and the answer got lost on its way to the vendor's client
             if held and held.supersedes(table):
@@ -348,6 +362,7 @@ class Objects(Destination):
                 table,
                 files,
                 columns=columns,
+                destination=self.name,
                 written_as=self.format,
                 delivery_id=delivery,
                 at=datetime.now(UTC),
@@ -542,7 +557,7 @@ class ObjectStore(Objects):
         """See that somebody listens: the vendors' clients try for minutes. Behind a proxy only they can know.
 
         Raises:
-            DestinationUnavailable: where nobody does.
+            DestinationUnreachable: where nobody does.
         """
         parts = urlsplit(url)
         if parts.scheme in getproxies():
@@ -551,7 +566,7 @@ class ObjectStore(Objects):
             port = parts.port or (443 if parts.scheme == "https" else 80)
             socket.create_connection((str(parts.hostname), port), CONNECTING).close()
         except OSError as error:
-            raise DestinationUnavailable(
+            raise DestinationUnreachable(
                 f"{self.name}: {parts.hostname} is out of reach: {error.strerror or error}; what lay there stands",
                 remedy="it is tried again; look at the network and at the name",
             ) from None

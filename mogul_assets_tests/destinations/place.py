@@ -96,7 +96,7 @@ class Place:
     def destination(self, folder: Path, **options: Any) -> Destination:
         """The destination at the spot of ``folder``; ``options`` are a user's, over those that it needs."""
         os.environ.update(self.address.get("environment", {}))
-        return load_type(self.word)(name="shelf", **{**self.options(self._spot(folder)), **options})
+        return load_type(self.word)(**{"name": "shelf", **self.options(self._spot(folder)), **options})
 
     def state(self, folder: Path, dataset: str = "plans") -> State | None:
         """What lies there; ``None`` where the dataset was never delivered."""

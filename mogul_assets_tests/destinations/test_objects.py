@@ -384,6 +384,29 @@ def test_a_manifest_of_somebody_else_is_left_as_it_is(store, table, tmp_path):
         assert bucket.get("plans/manifest.json")[0] == b"{}"
 
 
+def test_two_destinations_at_one_place_do_not_share_a_dataset(store, table, tmp_path):
+    first, second = store.destination(tmp_path), store.destination(tmp_path, name="second")
+    first.deliver(table([{"id": 1}]))
+    for verb in (second.preview, second.deliver):
+        with pytest.raises(DestinationRefused, match=r"plans/manifest\.json belongs to the destination 'shelf'"):
+            verb(table([{"id": 2}]))
+    assert store.rows(tmp_path) == [{"id": 1}]
+    assert not any("plans" in leftover.remove for leftover in second.forget())
+    second.deliver(table([{"id": 3}], dataset="customers"))
+    assert store.rows(tmp_path, "customers") == [{"id": 3}]
+
+
+def test_a_renamed_destination_goes_on_once_the_manifest_has_its_name_or_none(store, table, tmp_path):
+    store.destination(tmp_path).deliver(table([{"id": 1}]))
+    for written in ("renamed", ""):
+        renamed = store.destination(tmp_path, name=written or "again")
+        with renamed._opened() as bucket:
+            said = json.loads(bucket.get("plans/manifest.json")[0])
+            bucket.put("plans/manifest.json", json.dumps(said | {"destination": written}).encode())
+        renamed.deliver(table([{"id": 2}]))
+        assert renamed.manifest("plans").destination == renamed.name
+
+
 def test_a_bucket_that_is_not_there_is_told(store, table, tmp_path):
     option = "container" if store.word == "azure_blob" else "bucket"
     shelf = store.destination(tmp_path, **{option: "nobody-has-made-it"})
