@@ -85,8 +85,16 @@ TEXTS = (
     Meaning("S3ServiceException|S3 prefix", "S3 did not give it the staged files", GRANTS),
     Meaning("authentication failed", "the login was refused", "correct user and password"),
     Meaning('database "[^"]*" does not exist', "there is no such database", "correct database"),
+    # libpq's words for an encrypted connection that breaks off; its SSL errors else are of the handshake.
     Meaning(
-        "certificate|SSL", "no encrypted connection to a proven server came about", "correct sslmode and certificates"
+        "SSL SYSCALL error|SSL connection has been closed|SSL error: .*(unexpected eof|bad record mac)",
+        "the connection was lost",
+        passing=True,
+    ),
+    Meaning(
+        "certificate|SSL error|SSL context|invalid response to SSL|does not support SSL|SSL off|no encryption",
+        "no encrypted connection to a proven server came about",
+        "correct sslmode and certificates",
     ),
     Meaning("translate host name", "the host's name leads nowhere", f"{_AGAIN}; else correct host", passing=True),
     Meaning("pg_hba.conf", "it takes no connection of this user from here", "allow it there"),

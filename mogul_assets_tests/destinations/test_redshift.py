@@ -427,6 +427,21 @@ def test_a_connection_lost_at_any_step_leaves_old_or_new(step, passed, here, fau
     assert [row["id"] for row in here.rows()] == [3]
 
 
+@pytest.mark.parametrize("reset", [False, True], ids=["ended", "reset"])
+def test_an_encrypted_connection_that_is_lost_is_no_matter_of_certificates(reset, here, faults):
+    class Losing(RedshiftDestination):
+        def _copy(self, session, staging, there):
+            faults.down = Cut(after=0, times=1, reset=reset)  # whatever comes next
+            super()._copy(session, staging, there)
+
+    here.deliver([{"id": 1}])
+    losing = Losing(name="shelf", **{**PLACE.options(Spot(here.folder, here.address)), "port": faults.port})
+    with pytest.raises(DestinationUnavailable, match="the connection was lost; what was delivered before stands"):
+        here.deliver([{"id": 2}], to=losing)
+    assert faults.cuts == 1
+    assert here.rows() == [{"id": 1}]
+
+
 @pytest.mark.parametrize("step", ["nspname", "COPY", "UPDATE", "COMMIT"])
 def test_silence_in_a_step_is_not_waited_for_longer_than_allowed(step, here, faults):
     here.deliver([{"id": 1}])
@@ -746,6 +761,16 @@ def test_the_peer_refuses_what_redshift_refuses(statement, said, here):
         ("", 'could not translate host name "x"', DestinationUnavailable, "leads nowhere"),
         ("", "SSL error: certificate verify failed", DestinationRefused, "no encrypted connection"),
         ("", "server closed the connection unexpectedly", DestinationUnavailable, "the connection was lost"),
+        ("", "SSL SYSCALL error: EOF detected", DestinationUnavailable, "the connection was lost"),
+        ("", "SSL SYSCALL error: Connection reset by peer", DestinationUnavailable, "the connection was lost"),
+        ("", "SSL connection has been closed unexpectedly", DestinationUnavailable, "the connection was lost"),
+        ("", "SSL error: unexpected eof while reading", DestinationUnavailable, "the connection was lost"),
+        ("", "SSL_read failed but did not provide error information", DestinationUnavailable, "the connection was lost"),
+        ("", "SSL error: wrong version number", DestinationRefused, "no encrypted connection"),
+        ("", 'root certificate file "x" does not exist', DestinationRefused, "no encrypted connection"),
+        ("", "server does not support SSL, but SSL was required", DestinationRefused, "no encrypted connection"),
+        ("", "no pg_hba.conf entry for host secret, SSL off", DestinationRefused, "no encrypted connection"),
+        ("", "no pg_hba.conf entry for host secret, SSL on", DestinationRefused, "takes no connection of this user"),
     ],
 )  # fmt: skip
 def test_an_error_of_the_database_is_told_by_its_state_or_text(state, text, kind, said):
