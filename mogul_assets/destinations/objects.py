@@ -6,6 +6,7 @@ again and decides anew. What a manifest stops naming stays for a grace time, so 
 undisturbed. This is the flow of every such place, a folder or an object store; a ``Bucket`` is what differs.
 """
 
+import re
 import socket
 import tempfile
 import time
@@ -138,8 +139,8 @@ class Bucket(ABC):
     def in_parts(self, key: str) -> None:  # noqa: B027 - not every place has parts
         """Begin to make a large object in parts, and leave it at that."""
 
-    def abandoned(self, folder: str, before: datetime) -> None:  # noqa: B027 - nor leaves what began and never ended
-        """Remove uploads in parts that began before and never ended."""
+    def abandoned(self, folder: str, ours: re.Pattern[str], before: datetime) -> None:  # noqa: B027 - nor such uploads
+        """Remove uploads in parts of keys that are ours, which began before and never ended."""
 
     def alone(self, dataset: str) -> AbstractContextManager[None]:  # noqa: ARG002 - where ``swap`` is enough
         """Holds off other deliveries of the dataset, where ``swap`` alone cannot."""
@@ -494,7 +495,7 @@ class Objects(Destination):
                 stale = until.get(listed.key, listed.modified + _ABANDONED) <= now
                 if stale and listed.key not in named and ours.fullmatch(listed.key.removesuffix(".part")):
                     bucket.delete(listed.key)
-            bucket.abandoned(folder, now - _ABANDONED)
+            bucket.abandoned(folder, ours, now - _ABANDONED)
         except Exception as error:
             problem = bucket.problem(error)
             if problem is None:

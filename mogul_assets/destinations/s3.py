@@ -1,6 +1,7 @@
 """Deliveries into a bucket of Amazon S3, or of a store that speaks its language."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -214,13 +215,13 @@ class S3Bucket(Bucket):
         begun = self._client.create_multipart_upload(**self._at(key), **self._sealed)["UploadId"]
         self._client.abort_multipart_upload(**self._at(key), UploadId=begun)
 
-    def abandoned(self, folder: str, before: datetime) -> None:
+    def abandoned(self, folder: str, ours: re.Pattern[str], before: datetime) -> None:
         pages = self._client.get_paginator("list_multipart_uploads").paginate(
             Bucket=self._bucket, Prefix=self._prefix + folder
         )
         for page in pages:
             for begun in page.get("Uploads", []):
-                if begun["Initiated"] < before:
+                if begun["Initiated"] < before and ours.fullmatch(begun["Key"].removeprefix(self._prefix)):
                     self._client.abort_multipart_upload(
                         Bucket=self._bucket, Key=begun["Key"], UploadId=begun["UploadId"]
                     )

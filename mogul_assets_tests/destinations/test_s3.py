@@ -73,14 +73,17 @@ def test_a_large_object_is_of_parts_and_parts_that_were_left_are_removed(place, 
     monkeypatch.setattr("mogul_assets.destinations.objects._ABANDONED", timedelta(0))
     shelf = place.destination(tmp_path)
     client = s3_client(place.address["url"])
-    left = client.create_multipart_upload(Bucket=bucket, Key=f"{PREFIX}/plans/left")
-    client.create_multipart_upload(Bucket=bucket, Key="theirs")
+    name = "plans/plans-all-20260101T000000.000000Z-abcd-0000-0123456789ab.parquet"
+    theirs = [f"{PREFIX}/plans/backup.parquet", "theirs"]
+    left = client.create_multipart_upload(Bucket=bucket, Key=f"{PREFIX}/{name}")
+    for key in theirs:
+        client.create_multipart_upload(Bucket=bucket, Key=key)
     shelf.deliver(table(pa.table({"id": [1], "noise": [os.urandom(12_000_000).hex()]})))
     (file,) = shelf.manifest("plans").files
     assert client.head_object(Bucket=bucket, Key=f"{PREFIX}/{file.file}")["ETag"].endswith('-3"')
     begun = [upload["Key"] for upload in client.list_multipart_uploads(Bucket=bucket)["Uploads"]]
     assert left["Key"] not in begun
-    assert begun == ["theirs"]
+    assert sorted(begun) == theirs
 
 
 def test_a_resource_of_the_users_own_is_used(place, table, tmp_path):
