@@ -64,7 +64,11 @@ class AzureBlobDestination(ObjectStore):
         return self
 
     def grants(self) -> str:
-        """The role of the identity that delivers; a SAS needs the same, spelled its own way."""
+        """The role of the identity that delivers; a SAS needs the same, spelled its own way.
+
+        It is signed by the account's key: by a user's (``--as-user``) it would hold for seven days at most.
+        https://learn.microsoft.com/en-us/rest/api/storageservices/create-user-delegation-sas
+        """
         account = str(urlsplit(self.account_url).hostname).partition(".")[0]
         scope = (
             "/subscriptions/SUBSCRIPTION/resourceGroups/GROUP/providers/Microsoft.Storage/storageAccounts/"
@@ -73,7 +77,7 @@ class AzureBlobDestination(ObjectStore):
         return (
             f'az role assignment create --assignee IDENTITY --role "Storage Blob Data Contributor" --scope {scope}\n'
             f"az storage container generate-sas --account-name {account} --name {self.container}"
-            " --permissions rcwdl --https-only --expiry 2027-01-01 --auth-mode login --as-user"
+            " --permissions rcwdl --https-only --expiry YYYY-MM-DDT00:00Z --auth-mode key"
         )
 
     @contextmanager

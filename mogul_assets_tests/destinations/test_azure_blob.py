@@ -49,6 +49,13 @@ def test_a_signature_for_the_rights_that_the_grants_name_is_enough(signed, place
     assert place.rows(tmp_path) == [{"id": 2}]
 
 
+def test_the_grants_sign_for_longer_than_the_seven_days_of_a_users_signature():
+    signature = AzureBlobDestination(name="lake", **AzureBlobDestination.EXAMPLE).grants().splitlines()[1]
+    assert "--auth-mode key" in signature
+    assert "--as-user" not in signature
+    assert "--expiry YYYY-MM-DDT00:00Z" in signature
+
+
 DENIED = {
     "rcwd": ["list objects"],
     "cwdl": ["read an object"],
