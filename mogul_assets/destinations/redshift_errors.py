@@ -58,8 +58,15 @@ CONFLICTS = ("40", "42P06", "42P07", "42701", "23505")
 """Two transactions that cannot both be, or two that made the same thing at once: our tables have no unique constraint,
 but the catalogue has."""
 
-_CONFLICT = re.compile(r"\b1023\b|\b1018\b|Serializable isolation violation")
-"""https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation-serializable-isolation-troubleshooting.html"""
+_CONFLICT = re.compile(
+    r"\A(ERROR:\s*)?10(18|23)\b|^\s*code:\s*10(18|23)\b|Serializable isolation violation"
+    r"|conflict with concurrent transaction",
+    re.MULTILINE,
+)
+"""The number is the whole first line; elsewhere it may be of a query or a process.
+
+https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation-serializable-isolation-troubleshooting.html
+"""
 
 TEXTS = (
     Meaning("JSON parsing error", "a JSON value is not taken", "correct the value in the account"),
