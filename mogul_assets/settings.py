@@ -241,10 +241,12 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     wanted = options.pop("datasets", "all")
     if problem is None and not isinstance(type_, str):
         problem = "it names no type; write  type: duckdb"
-    named = tuple(DATASETS) if wanted == "all" else tuple(wanted) if isinstance(wanted, list) else (str(wanted),)
+    named = tuple(DATASETS) if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
     unknown = [dataset for dataset in named if dataset not in DATASETS]
     if unknown:
         problem = problem or f"unknown dataset '{unknown[0]}'; there are: {', '.join(DATASETS)}"
+    if not named:
+        problem = problem or "datasets names none; leave it out for all of them"
     cron = NAMED_SCHEDULES.get(str(schedule), schedule)
     if cron is not None and not _is_cron(str(cron)):
         names = ", ".join(NAMED_SCHEDULES)
@@ -257,9 +259,22 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     return Entry(name, str(type_ or "unknown"), datasets, options, cron, line, problem, on_refresh is True)
 
 
+_CRON = tuple(
+    re.compile(rf"(\*|{value}(-{value})?)(/[1-9]\d*)?(,(\*|{value}(-{value})?)(/[1-9]\d*)?)*", re.IGNORECASE)
+    for value in (
+        r"[0-5]?\d",
+        r"([01]?\d|2[0-3])",
+        r"(0?[1-9]|[12]\d|3[01]|L)",
+        r"(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)",
+        r"([0-7]|sun|mon|tue|wed|thu|fri|sat)",
+    )
+)
+"""Minute, hour, day, month and weekday. What Dagster would not take must not reach it: no destination would load."""
+
+
 def _is_cron(text: str) -> bool:
-    # Dagster's own parser is the judge in the end; this keeps the settings free of it.
-    return len(text.split()) == 5 and all(re.fullmatch(r"[\d*,/\-A-Za-z#L]+", part) for part in text.split())
+    parts = text.split()
+    return len(parts) == len(_CRON) and all(kind.fullmatch(part) for kind, part in zip(_CRON, parts, strict=True))
 
 
 def _plain(node: Any) -> Any:

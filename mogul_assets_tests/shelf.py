@@ -18,11 +18,11 @@ from mogul_assets.destinations.base import (
     Preview,
     Secret,
 )
-from mogul_assets.errors import DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable, DestinationUnreachable
 from mogul_assets.store.table import Table
 
 FAULTS: Mapping[str, Exception] = {
-    "away": DestinationUnavailable("shelf: no answer in 20 s", remedy="it is tried again"),
+    "away": DestinationUnreachable("shelf: no answer in 20 s", remedy="it is tried again"),
     "refuses": DestinationRefused("shelf: it takes no such thing", remedy="change it"),
     "breaks": KeyError("Ada Lovelace"),
 }
@@ -75,7 +75,7 @@ class Shelf(Destination):
         if how == "tells":
             raise vendor
         if how == "tells by its cause":
-            raise DestinationUnavailable("shelf: no answer in 20 s", remedy="it is tried again") from vendor
+            raise DestinationUnreachable("shelf: no answer in 20 s", remedy="it is tried again") from vendor
         raise DestinationUnavailable(f"shelf: {vendor}")
 
     def check(self) -> list[Permission]:

@@ -1,13 +1,15 @@
 """mogul.yaml: what it may say, and the one line that each mistake gets."""
 
+import random
 from pathlib import Path
 
 import pytest
+from dagster._utils.schedules import is_valid_cron_schedule
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError
-from mogul_assets.settings import Secret, load
+from mogul_assets.settings import Secret, _is_cron, load
 from mogul_assets.store.window import Month
 
 SANDBOX = "account: {sandbox: true}\n"
@@ -133,3 +135,13 @@ def test_a_secret_that_is_not_set_is_named_by_its_variable(monkeypatch):
     monkeypatch.setenv("MOGUL_TEST_KEY", "s3cret")
     assert Secret(env="MOGUL_TEST_KEY").reveal() == "s3cret"
     assert "s3cret" not in repr(Secret(env="MOGUL_TEST_KEY"))
+
+
+def test_dagster_takes_every_schedule_that_is_let_through():
+    """One that it does not would keep all destinations from loading."""
+    parts = ("* 0 5 23 24 59 60 31 32 12 13 7 8 L mon jan 1-5 5-1 */5 */0 1,2 1-3/2 0/15 sat-sun fri,mon 2#1 ?").split()
+    chance = random.Random(3)
+    lines = {" ".join(chance.choices(parts, k=5)) for _ in range(5000)}
+    taken = {line for line in lines if _is_cron(line)}
+    assert len(taken) > 50
+    assert [line for line in taken if not is_valid_cron_schedule(line)] == []

@@ -24,7 +24,7 @@ from mogul_assets.errors import (
     ConfigurationError,
     DataRefused,
     DestinationRefused,
-    DestinationUnavailable,
+    DestinationUnreachable,
     MogulError,
     TerminalError,
     TransientError,
@@ -84,21 +84,21 @@ class DestinationIOManager(dg.ConfigurableIOManager):
 
     destination: dg.ResourceDependency[Destination]
     store: dg.ResourceDependency[StoreResource]
-    _unavailable: tuple[DestinationUnavailable, datetime] | None = PrivateAttr(default=None)
+    _unreachable: tuple[DestinationUnreachable, datetime] | None = PrivateAttr(default=None)
     """What this run met already, and when: thirteen datasets need not each wait for a destination that is not there."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         again = ATTEMPT in context.step_context.run_tags
         with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
-            if self._unavailable is not None:
-                error, at = self._unavailable
+            if self._unreachable is not None:
+                error, at = self._unreachable
                 _failed(self.store.open(), self.destination, table, error, again=again, at=at)
-                raise DestinationUnavailable(error.message, remedy=error.remedy)
+                raise DestinationUnreachable(error.message, remedy=error.remedy)
             try:
                 delivered = deliver(self.destination, table, self.store, again=again)
-            except DestinationUnavailable as error:
-                self._unavailable = error, datetime.now(UTC)
+            except DestinationUnreachable as error:
+                self._unreachable = error, datetime.now(UTC)
                 raise
         context.add_output_metadata(_metadata(delivered, table))
         if delivered.outcome is Outcome.SUPERSEDED:
@@ -143,6 +143,8 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
             rows=delivered.rows,
             bytes_=delivered.bytes,
             seconds=delivered.seconds or time.monotonic() - began,
+            location=delivered.location,
+            anew=delivered.anew,
         )
     else:
         opened.superseded(destination.name, table.dataset)

@@ -12,6 +12,7 @@ from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.jobs import REFRESH, delivery, refresh_range
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.errors import MogulError
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store, group_of
 from mogul_assets.store.window import Month
@@ -65,10 +66,11 @@ def _asked_since(instance: dg.DagsterInstance, tick: datetime) -> str | None:
 def deliveries_sensor(
     entries: Mapping[str, Entry], store: Path, since: Month, jobs: Sequence[Any]
 ) -> dg.SensorDefinition:
-    """Starts a destination's delivery when all its datasets are no older than its last tick.
+    """Starts a destination's delivery when all its datasets are no older than a tick of its own.
 
-    Of several ticks that passed meanwhile, only the last counts. The cursor is not needed: a run's key is its
-    destination and tick, so that none is delivered twice.
+    Of several ticks that passed meanwhile, only the last that the data serves counts: where a refresh takes longer
+    than the schedule's interval, data no older than the very last tick never stands. The cursor is not needed: a
+    run's key is its destination and tick, so that none is delivered twice.
     """
 
     @dg.sensor(
@@ -82,17 +84,19 @@ def deliveries_sensor(
         now, opened = datetime.now(UTC), Store(store)
         waiting, runs = [], under_way(context.instance)
         for entry in entries.values():
-            tick = last_tick(entry, now)
-            if tick is None or delivered_since(opened, entry, tick):
-                continue
-            if not stands_since(opened, entry, tick):
-                waiting.append(f"{entry.name} waits for data of {tick:%Y-%m-%d %H:%M}")
-                continue
-            if (run := served(runs, entry.name)) is not None:
-                waiting.append(f"{entry.name} waits for the run {run.run_id[:8]} ({run.job_name})")
-                continue
-            key, tags = f"{entry.name}@{tick.isoformat()}", {TICK: tick.isoformat()}
-            yield delivery(opened, entry, entry.datasets, run_key=key, tags=tags, since=since, now=now)
+            try:
+                tick = served_tick(opened, entry, now)
+                if tick != last_tick(entry, now):
+                    waiting.append(f"{entry.name} waits for data no older than its tick")
+                if tick is None or delivered_since(opened, entry, tick):
+                    continue
+                if (run := served(runs, entry.name)) is not None:
+                    waiting.append(f"{entry.name} waits for the run {run.run_id[:8]} ({run.job_name})")
+                    continue
+                key, tags = f"{entry.name}@{tick.isoformat()}", {TICK: tick.isoformat()}
+                yield delivery(opened, entry, entry.datasets, run_key=key, tags=tags, since=since, now=now)
+            except MogulError as error:  # of one destination's data: the others are delivered to
+                waiting.append(f"{entry.name}: {error}")
         if waiting:
             context.log.info("; ".join(waiting))
 
@@ -108,10 +112,11 @@ def last_tick(entry: Entry, now: datetime) -> datetime | None:
     return next(reverse_cron_string_iterator(now.timestamp(), entry.schedule, "UTC")).astimezone(UTC)
 
 
-def stands_since(store: Store, entry: Entry, tick: datetime) -> bool:
-    """Whether every dataset of the destination was read at the tick or later."""
+def served_tick(store: Store, entry: Entry, now: datetime) -> datetime | None:
+    """The destination's last tick that every one of its datasets was read at or after; ``None`` where there is none."""
     pointers = [store.pointer(group) for group in sorted({group_of(DATASETS[name]) for name in entry.datasets})]
-    return all(pointer is not None and pointer.read_at >= tick for pointer in pointers)
+    read_at = [pointer.read_at for pointer in pointers if pointer is not None]
+    return last_tick(entry, min(now, *read_at)) if len(read_at) == len(pointers) else None
 
 
 def delivered_since(store: Store, entry: Entry, tick: datetime) -> bool:

@@ -18,6 +18,7 @@ from mogul_assets.assets.deliveries import ATTEMPT
 from mogul_assets.automation.jobs import REFRESH, delivery
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.errors import MogulError
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store, Watermark, group_of
 from mogul_assets.store.window import Month
@@ -35,7 +36,9 @@ def _now() -> datetime:
 
 
 def on_refresh_sensor(entry: Entry, store: Path, since: Month, job: Any, clock: Clock = _now) -> dg.SensorDefinition:
-    """Delivers to a destination what is newer in the store than there, once no refresh is under way any more.
+    """Delivers to a destination what is newer in the store than there, once the refresh that brings it has ended.
+
+    A refresh that has brought nothing yet is not waited for: where one follows the other, that would be for ever.
 
     Its cursor is what it asked for last: whatever became of that run, the same data is not asked for again. What
     failed is the sensor ``retries``'s, then the next refresh's.
@@ -55,7 +58,7 @@ def on_refresh_sensor(entry: Entry, store: Path, since: Month, job: Any, clock: 
         if newest == context.cursor:
             return dg.SkipReason("nothing new since the last time")
         runs = under_way(context.instance)
-        waits_for = next((run for run in runs if run.job_name == REFRESH), None) or served(runs, entry.name)
+        waits_for = _bringing(runs, standing) or served(runs, entry.name)
         if waits_for is not None:
             return dg.SkipReason(f"waits for the run {waits_for.run_id[:8]} ({waits_for.job_name})")
         context.update_cursor(newest)
@@ -74,6 +77,12 @@ def _standing(store: Store, entry: Entry) -> dict[str, str]:
     groups = {name: group_of(DATASETS[name]) for name in entry.datasets}
     pointers = {group: store.pointer(group) for group in set(groups.values())}
     return {name: pointer.generation for name, group in groups.items() if (pointer := pointers[group]) is not None}
+
+
+def _bringing(runs: Sequence[dg.DagsterRun], standing: Mapping[str, str]) -> dg.DagsterRun | None:
+    """A refresh among the runs that has brought something of what stands, and may bring more."""
+    brought = {generation.rpartition("-")[2] for generation in standing.values()}
+    return next((run for run in runs if run.job_name == REFRESH and run.run_id[:4] in brought), None)
 
 
 def _run_key(entry: Entry, standing: Mapping[str, str]) -> str:
@@ -110,7 +119,10 @@ def retries_sensor(
             if run is not None:
                 context.log.info(f"{name} waits for the run {run.run_id[:8]} ({run.job_name})")
                 continue
-            yield _retry(opened, entries[name], marks, since, now)
+            try:
+                yield _retry(opened, entries[name], marks, since, now)
+            except MogulError as error:  # of one destination's data: the others are tried again
+                context.log.warning(f"{name}: {error}")
 
     return sensor
 

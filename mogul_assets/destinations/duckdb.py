@@ -33,7 +33,7 @@ from mogul_assets.destinations.base import (
 from mogul_assets.destinations.columns import Evolution, description, distinct
 from mogul_assets.destinations.log import KEPT, Entry
 from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
-from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError, StoreDamaged
+from mogul_assets.errors import DestinationRefused, DestinationUnreachable, MogulError, StoreDamaged
 from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.table import Table
 
@@ -116,7 +116,7 @@ class DuckDBDestination(Destination):
         new rows. Tables are emptied and filled, never dropped, so that views on them stand.
 
         Raises:
-            DestinationUnavailable: the file is held longer than ``wait_seconds``.
+            DestinationUnreachable: the file is held longer than ``wait_seconds``.
             DestinationRefused: a column changed its type, JSON that DuckDB does not take, no DuckDB file, a
                 full disk and the like.
             StoreDamaged: a file of the table is missing, or holds other rows than it says.
@@ -126,19 +126,19 @@ class DuckDBDestination(Destination):
         with disk.writing(self._file.parent, destination=self.name):
             self._file.parent.mkdir(parents=True, exist_ok=True)
 
-        def work(connection: duckdb.DuckDBPyConnection) -> Entry:
+        def work(connection: duckdb.DuckDBPyConnection) -> tuple[Entry, bool]:
             connection.execute("BEGIN")
-            outcome = self._replaced(connection, table)
+            outcome, anew = self._replaced(connection, table)
             entry = Entry.of(table, outcome, started_at=started_at, delivery_id=token_hex(8))
             self._logged(connection, entry)
             connection.execute("COMMIT")
-            return entry
+            return entry, anew
 
         try:
-            entry = self._session(work)
+            entry, anew = self._session(work)
         except duckdb.ConversionException:
             raise self._misfit(table) from None  # DuckDB's own message quotes the value
-        return entry.delivered(self._location(table.dataset), seconds=time.monotonic() - began)
+        return entry.delivered(self._location(table.dataset), seconds=time.monotonic() - began, anew=anew)
 
     def preview(self, table: Table) -> Preview:
         """What ``deliver`` would do: it raises what that would refuse, and shows the SQL that it would run."""
@@ -232,20 +232,21 @@ class DuckDBDestination(Destination):
             if not Path(path).is_file():
                 raise StoreDamaged(f"{table.dataset}: {path} is missing", remedy="refresh the dataset")
 
-    def _replaced(self, connection: duckdb.DuckDBPyConnection, table: Table) -> Outcome:
+    def _replaced(self, connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[Outcome, bool]:
+        """What came of it, and whether the table or a column was not there."""
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema_)}")
         log = ", ".join(f"{name} {kind}" for name, kind in _LOG_COLUMNS.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table(LOG)} ({log})")
         held = self._held(connection, table.dataset)
         if held and self._superseded(connection, table):
-            return Outcome.SUPERSEDED
+            return Outcome.SUPERSEDED, False
         *before, insert = self._statements(table, held)
         for statement in (*before, *self._comments(table)):
             connection.execute(statement)
         inserted = connection.execute(insert).fetchone()
         if inserted != (table.rows,):
             raise StoreDamaged(f"{table.dataset}: its files do not hold {table.rows} rows", remedy="refresh it")
-        return Outcome.DELIVERED
+        return Outcome.DELIVERED, not {fold(name) for name in table.schema.names} <= {fold(name) for name in held}
 
     def _superseded(self, connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
         """Whether a newer generation was delivered to any moment of the table's window."""
@@ -397,7 +398,7 @@ class DuckDBDestination(Destination):
     def _told(self, error: duckdb.Error, file: Path) -> MogulError:
         text = str(error).splitlines()[0]
         if _is_held(error):
-            return DestinationUnavailable(
+            return DestinationUnreachable(
                 f"{self.name}: {file} is held by {_holder(text)}", remedy="close it there; it is tried again"
             )
         for fragment, what, remedy in _REFUSALS:

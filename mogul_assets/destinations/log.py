@@ -47,7 +47,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             delivery_id=delivery_id,
         )
 
-    def delivered(self, location: str, *, seconds: float) -> Delivered:
+    def delivered(self, location: str, *, seconds: float, anew: bool = False) -> Delivered:
         return Delivered(
             outcome=self.outcome,
             rows=self.rows,
@@ -55,4 +55,5 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
             seconds=seconds,
             location=location,
             details={"delivery_id": self.delivery_id},
+            anew=anew,
         )

@@ -87,7 +87,7 @@ class Watermark(msgspec.Struct, frozen=True):
     """What a delivery last achieved, and what went wrong since. ``files`` are the checksums delivered, by month.
 
     ``attempts`` counts what failed one after the other, ``due_at`` is when the next one is to begin; ``None``: not
-    by itself. ``transient`` says whether waiting can help.
+    by itself. ``transient`` says whether waiting can help. ``location`` is where it arrived.
     """
 
     generation: str = ""
@@ -102,6 +102,7 @@ class Watermark(msgspec.Struct, frozen=True):
     transient: bool = False
     attempts: int = 0
     due_at: datetime | None = None
+    location: str = ""
 
 
 def group_of(dataset: Dataset) -> str:
@@ -339,18 +340,42 @@ class Store:
         with durable.writing_to(self.root):
             durable.replace(self._watermark(destination, dataset), msgspec.json.encode(watermark))
 
-    def delivered(self, destination: str, table: Table, *, rows: int, bytes_: int, seconds: float) -> None:
-        """Record that a table arrived: months outside its window keep what they had."""
+    def delivered(
+        self,
+        destination: str,
+        table: Table,
+        *,
+        rows: int,
+        bytes_: int,
+        seconds: float,
+        location: str = "",
+        anew: bool = False,
+    ) -> None:
+        """Record that a table arrived: months outside its window keep what they had.
+
+        They have nothing where the table was made ``anew``, or lies at another ``location`` than before. While some
+        month is still to come, what was due or wrong stays so: one month by hand is not the whole.
+        """
         before = self.watermark(destination, table.dataset)
+        elsewhere = before.location not in {"", location}
         outside = {
             month: sha256
             for month, sha256 in before.files.items()
-            if table.window is not None and not table.window.holds(Month.parse(month).start)
+            if not (anew or elsewhere) and table.window is not None and not table.window.holds(Month.parse(month).start)
         }
-        files = {str(file.month or ""): file.sha256 for file in table.files}
-        mark = Watermark(
-            table.generation, datetime.now(UTC), table.read_at, rows, bytes_, seconds, {**outside, **files}
-        )
+        files = {**outside, **{str(file.month or ""): file.sha256 for file in table.files}}
+        arrived: dict[str, Any] = {
+            "delivered_at": datetime.now(UTC),
+            "rows": rows,
+            "bytes": bytes_,
+            "seconds": seconds,
+            "files": files,
+            "location": location,
+        }
+        if table.window is not None and _differing(self._standing(table.dataset), files):
+            mark = msgspec.structs.replace(before, **arrived)
+        else:
+            mark = Watermark(generation=table.generation, read_at=table.read_at, **arrived)
         self.mark(destination, table.dataset, mark)
 
     def failed(
@@ -389,13 +414,16 @@ class Store:
 
     def stale_from(self, destination: str, dataset: str) -> Month | None:
         """The first month that the destination does not hold as it stands here; ``None``: it holds all."""
-        table = self.table(dataset)
-        if table is None or table.window_column is None:
+        if DATASETS[dataset].window is None or (here := self._standing(dataset)) is None:
             return None
-        delivered = self.watermark(destination, dataset).files
-        here = {str(file.month): file.sha256 for file in table.files}
-        differing = [month for month in here.keys() | delivered.keys() if here.get(month) != delivered.get(month)]
-        return min(map(Month.parse, differing), default=None)
+        return min(map(Month.parse, _differing(here, self.watermark(destination, dataset).files)), default=None)
+
+    def _standing(self, dataset: str) -> dict[str, str] | None:
+        """The checksums of a windowed dataset by month, as the pointer has them; ``None``: it was never published."""
+        pointer = self.pointer(group_of(DATASETS[dataset]))
+        if pointer is None or dataset not in pointer.datasets:
+            return None
+        return {file["month"]: file["sha256"] for file in pointer.datasets[dataset].files}
 
     def _watermark(self, destination: str, dataset: str) -> Path:
         return self.root / "watermarks" / destination / f"{dataset}.json"
@@ -482,3 +510,8 @@ def _uncovered(before: Sequence[RawRead], landed: RawRead) -> list[RawRead]:
     if window is None:
         return []
     return [read for read in before if read.window is None or not window.covers(read.window)]
+
+
+def _differing(here: Mapping[str, str] | None, there: Mapping[str, str]) -> set[str]:
+    """The months whose checksums are not the same."""
+    return {month for month in (here or {}).keys() | there.keys() if (here or {}).get(month) != there.get(month)}

@@ -1,6 +1,7 @@
 """Ticks ask for fresh data, share one refresh, and deliver once it stands."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -9,7 +10,7 @@ from dagster._utils.schedules import reverse_cron_string_iterator
 
 from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START
-from mogul_assets.automation.schedules import last_tick, stands_since
+from mogul_assets.automation.schedules import last_tick, served_tick
 from mogul_assets.store.window import Month
 from mogul_assets_tests.project import NOW, SETTINGS, Project
 
@@ -110,7 +111,15 @@ def test_a_destination_is_delivered_once_its_data_is_no_older_than_its_tick(deli
     project = delivered.project
     shutil.rmtree(project.store.root / "watermarks")
     tick = last_tick(project.settings.entry("lake"), datetime.now(UTC))
-    assert stands_since(project.store, project.settings.entry("lake"), tick)
+    assert served_tick(project.store, project.settings.entry("lake"), datetime.now(UTC)) == tick
     requests = {request.job_name: request for request in sense(project).run_requests}
     assert set(requests) == {"deliver_warehouse", "deliver_lake"}
     assert requests["deliver_lake"].run_key == f"lake@{tick.isoformat()}"
+
+
+def test_where_refreshes_take_longer_than_the_interval_the_last_tick_that_they_serve_counts(delivered):
+    project = delivered.project
+    every_minute = replace(project.settings.entry("lake"), schedule="* * * * *")
+    oldest = min(project.store.table(name).read_at for name in every_minute.datasets)
+    tick = served_tick(project.store, every_minute, datetime.now(UTC) + timedelta(hours=3))
+    assert oldest - timedelta(minutes=1) < tick <= oldest

@@ -67,6 +67,9 @@ def test_wrong_usage_is_told_with_what_is_right(place, arguments, says):
         ("{type: nothing}", "there is no destination type 'nothing'"),
         ("{path: x}", "it names no type"),
         ("{type: files, path: x, schedule: sometimes}", "'sometimes' is no schedule"),
+        ("{type: files, path: x, schedule: '0 24 * * *'}", "'0 24 * * *' is no schedule"),
+        ("{type: files, path: x, datasets: []}", "datasets names none"),
+        ("{type: files, path: x, datasets: [{customers: }]}", "unknown dataset"),
     ],
 )
 def test_a_wrong_destination_is_told_by_check_and_by_status_and_harms_no_other(place, entry, says):

@@ -418,3 +418,26 @@ def test_a_delivery_whose_mark_is_damaged_is_made_again(store):
     mark = store.watermark("shelf", "plans")
     assert mark.delivered_at is None
     assert "is not as the store wrote it" in mark.error
+
+
+def test_one_month_by_hand_is_not_the_whole(store):
+    publish_movements(store, [(2026, 9), (2026, 10)], FIRST)
+    store.failed("shelf", "mrr_movements", "it is not there", again_after=[timedelta(minutes=1)])
+    delivered(store, store.table("mrr_movements", Month(2026, 10), Month(2026, 10)))
+    mark = store.watermark("shelf", "mrr_movements")
+    assert mark.delivered_at is not None
+    assert (mark.generation, mark.error, mark.due_at is None) == ("", "it is not there", False)
+    delivered(store, store.table("mrr_movements"))
+    mark = store.watermark("shelf", "mrr_movements")
+    assert (mark.generation, mark.error, mark.due_at) == (FIRST, None, None)
+
+
+@pytest.mark.parametrize("change", [{"anew": True}, {"location": "another schema"}])
+def test_a_table_that_was_made_anew_or_lies_elsewhere_lacks_all_other_months(change, store):
+    publish_movements(store, [(2026, 8), (2026, 9), (2026, 10)], FIRST)
+    known = {"rows": 1, "bytes_": 1, "seconds": 1.0, "location": "a schema"}
+    store.delivered("shelf", store.table("mrr_movements"), **known)
+    store.delivered("shelf", store.table("mrr_movements", Month(2026, 10), None), **known)
+    assert store.stale_from("shelf", "mrr_movements") is None
+    store.delivered("shelf", store.table("mrr_movements", Month(2026, 10), None), **{**known, **change})
+    assert store.stale_from("shelf", "mrr_movements") == Month(2026, 8)
