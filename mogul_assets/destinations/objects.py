@@ -217,7 +217,11 @@ class Objects(Destination):
             step.doing = "write the log of deliveries"
             self._logged(bucket, entry)
             unswept = self._swept(bucket, manifest) if manifest else None
-        delivered = entry.delivered(bucket.root + _manifest(table.dataset), seconds=time.monotonic() - began)
+        delivered = entry.delivered(
+            bucket.root + _manifest(table.dataset),
+            seconds=time.monotonic() - began,
+            anew=manifest is not None and len(manifest.spans) == 1,  # this delivery's own, and none before
+        )
         details = delivered.details if unswept is None else {**delivered.details, "unswept": unswept}
         return replace(delivered, details=details)
 

@@ -353,6 +353,12 @@ def test_a_newer_window_protects_only_what_it_covered(destination, place, table,
     assert outcomes(second) == [Outcome.DELIVERED, Outcome.SUPERSEDED, Outcome.DELIVERED]
 
 
+def test_a_delivery_tells_whether_other_months_are_there(destination, table):
+    january, february = (Window.months(Month(2026, month), Month(2026, month)) for month in (1, 2))
+    assert destination.deliver(dated(table, movements(on(2026, 1)), january)).anew
+    assert not destination.deliver(dated(table, movements(on(2026, 2)), february)).anew
+
+
 def test_datasets_lie_side_by_side(destination, place, table, tmp_path):
     destination.deliver(table([{"id": 1}], dataset="plans"))
     destination.deliver(table([{"id": 2}], dataset="tags", generation=new_generation(on(2020, 1))))
