@@ -103,15 +103,19 @@ class AzureBlobDestination(ObjectStore):
         self._reach(self.account_url)
         with resource.get_client() as service:
             yield AzureContainer(
-                service.get_container_client(self.container), self._prefix, scope=self.encryption_scope, tier=self.tier
+                service.get_container_client(self.container),
+                self._prefix,
+                scope=self.encryption_scope,
+                tier=self.tier,
+                ambient=self.account_key is None and self.sas_token is None,
             )
 
 
 class AzureContainer(Bucket):
-    """Through Azure's own client. A version is an ETag."""
+    """Through Azure's own client. A version is an ETag; ``ambient`` credentials are the machine's own."""
 
-    def __init__(self, container: Any, prefix: str, *, scope: str | None, tier: str) -> None:
-        self._container, self._prefix, self._tier = container, prefix, tier
+    def __init__(self, container: Any, prefix: str, *, scope: str | None, tier: str, ambient: bool) -> None:
+        self._container, self._prefix, self._tier, self._ambient = container, prefix, tier, ambient
         self._sealed = {**_TIMES, **({"encryption_scope": scope} if scope else {})}
         self._url = container.url.partition("?")[0]  # behind it stands the signature of a SAS
         self.root = f"{self._url}/{prefix}"
@@ -192,7 +196,11 @@ class AzureContainer(Bucket):
 
         again = "it is tried again"
         if isinstance(error, exceptions.ClientAuthenticationError) and not error.status_code:
-            return Problem("there are no credentials", "name account_key or sas_token, or give the machine an identity")
+            if not self._ambient:
+                return Problem("the credentials cannot be used", "name a key or a SAS of the account")
+            # One that is missing and one that did not answer look alike.
+            lasting = "it is tried again; if it lasts, name account_key or sas_token, or give the machine an identity"
+            return Problem("the machine's identity gave no credentials", lasting, passing=True)
         if isinstance(error, exceptions.HttpResponseError) and error.status_code:
             status, code = error.status_code, _code(error)  # its message may quote what was signed
             if status >= 500 or status in (408, 429):

@@ -12,7 +12,7 @@ from pydantic import Field
 from mogul_assets.destinations.base import Secret
 from mogul_assets.destinations.formats import proven
 from mogul_assets.destinations.objects import CONNECTING, READING, Bucket, Listed, ObjectStore, Problem
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 
 _RETRYING = 20
 """Seconds after which the client begins no further try; by itself it goes on for two minutes."""
@@ -61,9 +61,11 @@ class GCSDestination(ObjectStore):
         try:
             client = self._client()
         except (GoogleAuthError, OSError) as error:
+            what = f"{self.name}: no connection to Google can be made: {type(error).__name__}"
+            if _passing(error):
+                raise DestinationUnavailable(f"{what}; what lay there stands", remedy="it is tried again") from None
             raise DestinationRefused(
-                f"{self.name}: no connection to Google can be made: {type(error).__name__}",
-                remedy="name credentials, or:  gcloud auth application-default login",
+                what, remedy="name credentials, or:  gcloud auth application-default login"
             ) from None
         self._reach(client._connection.API_BASE_URL)  # noqa: SLF001 - nothing public says which endpoint it has
         try:
@@ -170,10 +172,9 @@ class GCSBucket(Bucket):
         self._blob(key).create_resumable_upload_session(size=_PART, **self._limits)
 
     def problem(self, error: Exception) -> Problem | None:
-        from google.api_core.exceptions import GoogleAPICallError, RetryError  # noqa: PLC0415 - only where it is needed
-        from google.auth.exceptions import GoogleAuthError, TransportError  # noqa: PLC0415
-        from google.cloud.storage.exceptions import DataCorruption, InvalidResponse  # noqa: PLC0415
-        from requests.exceptions import RequestException  # noqa: PLC0415
+        from google.api_core.exceptions import GoogleAPICallError  # noqa: PLC0415 - only where it is needed
+        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415
+        from google.cloud.storage.exceptions import InvalidResponse  # noqa: PLC0415
 
         again = "it is tried again"
         if isinstance(error, GoogleAPICallError | InvalidResponse):
@@ -182,7 +183,7 @@ class GCSBucket(Bucket):
                 return Problem(f"Google answered {status}", again, passing=True)
             refused = "grant it: mogul destinations grants gcs"
             return Problem(f"Google answered {status}", _REMEDIES.get(status, refused))
-        if isinstance(error, RetryError | RequestException | TransportError | DataCorruption | ConnectionError):
+        if _passing(error):
             return Problem(f"the connection failed ({type(error).__name__})", again, passing=True)
         if isinstance(error, GoogleAuthError):
             return Problem(
@@ -195,3 +196,15 @@ class GCSBucket(Bucket):
         if "*" not in folder:
             return f"gcloud storage rm --recursive {quote(f'{self.root}{folder}/')}"
         return f"gcloud storage rm {quote(self.root + glob)}"
+
+
+def _passing(error: BaseException | None) -> bool:
+    """Whether a connection failed rather than was refused; also that by which the machine asks for its credentials."""
+    from google.api_core.exceptions import RetryError  # noqa: PLC0415 - only where it is needed
+    from google.auth.exceptions import RefreshError, TransportError  # noqa: PLC0415
+    from google.cloud.storage.exceptions import DataCorruption  # noqa: PLC0415
+    from requests.exceptions import RequestException  # noqa: PLC0415
+
+    if isinstance(error, RefreshError):
+        return error.retryable or _passing(error.__cause__)
+    return isinstance(error, RetryError | RequestException | TransportError | DataCorruption | ConnectionError)

@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 from mogul_assets.destinations.base import Secret
 from mogul_assets.destinations.formats import proven
 from mogul_assets.destinations.objects import Bucket, Listed, ObjectStore, Problem
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 
 _PART = 16 * 2**20
 """Bytes of a part: the 10,000 that an object may have are 160 GB, and the client takes larger ones beyond."""
@@ -43,6 +43,7 @@ _REMEDIES = {
     "NotImplemented": "the store lacks what deliveries need: conditional writes and uploads in parts",
 }
 _GRANT = "grant it: mogul destinations grants"
+_UNGIVEN = "it is tried again; if it lasts, look at the machine's role or profile"
 
 
 class S3Destination(ObjectStore):
@@ -104,7 +105,7 @@ class S3Destination(ObjectStore):
 
     @contextmanager
     def _opened(self) -> Iterator[Bucket]:
-        from botocore.exceptions import BotoCoreError  # noqa: PLC0415 - only where it is needed
+        from botocore import exceptions  # noqa: PLC0415 - only where it is needed
         from dagster_aws.s3 import S3Resource  # noqa: PLC0415
 
         resource: Any = self.connection or S3Resource(
@@ -118,7 +119,10 @@ class S3Destination(ObjectStore):
         )
         try:
             client = resource.get_client()
-        except (BotoCoreError, ValueError) as error:
+        except (exceptions.CredentialRetrievalError, exceptions.MetadataRetrievalError) as error:
+            what = f"{self.name}: the machine's credentials were not given ({type(error).__name__})"
+            raise DestinationUnavailable(f"{what}; what lay there stands", remedy=_UNGIVEN) from None
+        except (exceptions.BotoCoreError, ValueError) as error:
             raise DestinationRefused(
                 f"{self.name}: no connection to S3 can be made: {type(error).__name__}",
                 remedy="correct region, profile and endpoint_url",
@@ -237,6 +241,8 @@ class S3Bucket(Bucket):
             return Problem(f"S3 answered {status} {code}", _REMEDIES.get(code, f"{_GRANT} s3"))
         if isinstance(error, exceptions.NoCredentialsError | exceptions.PartialCredentialsError):
             return Problem("there are no credentials", "name access_key_id and secret_access_key, or a profile")
+        if isinstance(error, exceptions.CredentialRetrievalError | exceptions.MetadataRetrievalError):
+            return Problem(f"the machine's credentials were not given ({type(error).__name__})", _UNGIVEN, passing=True)
         if isinstance(error, exceptions.SSLError):
             return Problem("its certificate is not trusted", "look at endpoint_url and at the machine's authorities")
         if isinstance(error, exceptions.HTTPClientError | exceptions.ConnectionError):

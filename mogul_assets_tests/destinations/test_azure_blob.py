@@ -56,6 +56,25 @@ def test_the_grants_sign_for_longer_than_the_seven_days_of_a_users_signature():
     assert "--expiry YYYY-MM-DDT00:00Z" in signature
 
 
+def test_an_identity_that_does_not_answer_for_a_moment_may_pass(place, tmp_path):
+    from azure.core.exceptions import ClientAuthenticationError  # noqa: PLC0415 - takes a second
+
+    unanswered = ClientAuthenticationError("the identity's endpoint timed out")
+    url = place.address["url"].replace("http:", "https:")  # the client of an identity takes no other
+    with place.destination(tmp_path, account_key=None, account_url=url)._opened() as bucket:
+        assert bucket.problem(unanswered).passing
+    with place.destination(tmp_path)._opened() as bucket:
+        assert not bucket.problem(unanswered).passing
+
+
+def test_what_is_no_key_is_refused(place, table, tmp_path, monkeypatch):
+    shelf = place.destination(tmp_path)
+    monkeypatch.setenv("PEER_AZURE_KEY", "n0-k3y")
+    with pytest.raises(DestinationRefused, match="the credentials cannot be used") as refused:
+        shelf.deliver(table([{"id": 1}]))
+    assert "n0-k3y" not in str(refused.value)
+
+
 DENIED = {
     "rcwd": ["list objects"],
     "cwdl": ["read an object"],

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+from dagster_gcp import GCSResource
+from google.auth.exceptions import RefreshError, TransportError
 
 from mogul_assets.destinations.gcs import GCSDestination
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets_tests.destinations.object_places import PREFIX
 from mogul_assets_tests.destinations.place import Spot
 from mogul_assets_tests.destinations.places import PLACES
@@ -46,6 +48,37 @@ def test_a_key_that_google_does_not_know_is_refused(place, table, tmp_path, monk
         shelf.deliver(table([{"id": 1}]))
 
 
+def unanswered(error):
+    """How the machine's own credentials tell that nobody answered."""
+    told = RefreshError(error)
+    told.__cause__ = error
+    return told
+
+
+@pytest.mark.parametrize(
+    ("error", "passing"),
+    [
+        (unanswered(TransportError("timed out")), True),
+        (RefreshError("internal_failure", retryable=True), True),
+        (RefreshError("invalid_grant"), False),
+        (unanswered(ValueError("no token")), False),
+    ],
+    ids=["lost", "asks to come again", "refused", "no answer of its own"],
+)
+def test_credentials_that_are_not_given_for_a_moment_may_pass(error, passing, place, table, tmp_path):
+    shelf = place.destination(tmp_path)
+    with shelf._opened() as bucket:
+        assert bucket.problem(error).passing is passing
+
+    class Unlucky(GCSResource):
+        def get_client(self):
+            raise error
+
+    opened = GCSDestination(name="lake", bucket="shelf", connection=Unlucky(project="peer"))
+    with pytest.raises(DestinationUnavailable if passing else DestinationRefused, match="no connection to Google"):
+        opened.deliver(table([{"id": 1}]))
+
+
 DENIED = {
     "get": ["list objects", "read an object"],
     "post": ["write an object", "write an object in parts"],
@@ -76,8 +109,6 @@ def test_what_cannot_be_removed_is_told_and_fails_no_delivery(place, table, tmp_
 
 
 def test_a_resource_of_the_users_own_is_used(place, table, tmp_path):
-    from dagster_gcp import GCSResource  # noqa: PLC0415 - takes a second
-
     place.destination(tmp_path)
     bucket = Spot(tmp_path, {}).name
     shelf = GCSDestination(name="lake", bucket=bucket, prefix=PREFIX, connection=GCSResource(project="peer"))

@@ -9,10 +9,11 @@ from urllib.request import Request, urlopen
 
 import pyarrow as pa
 import pytest
+from botocore.exceptions import CredentialRetrievalError, MetadataRetrievalError
 
 from mogul_assets.destinations import s3 as destination_s3
 from mogul_assets.destinations.s3 import S3Destination
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets_tests.destinations.object_places import PREFIX, s3_client
 from mogul_assets_tests.destinations.place import Spot
 from mogul_assets_tests.destinations.places import PLACES
@@ -96,6 +97,23 @@ def test_a_resource_of_the_users_own_is_used(place, table, tmp_path):
     shelf = S3Destination(name="lake", bucket=Spot(tmp_path, {}).name, prefix=PREFIX, connection=theirs)
     shelf.deliver(table([{"id": 1}]))
     assert place.rows(tmp_path) == [{"id": 1}]
+
+
+def test_a_role_that_does_not_answer_for_a_moment_may_pass(table, monkeypatch):
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, os.devnull)
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"http://127.0.0.1:{servers.free_port()}/")
+    shelf = S3Destination(name="lake", bucket="shelf", region="us-east-1")
+    with pytest.raises(DestinationUnavailable, match=r"credentials were not given \(CredentialRetrievalError\)"):
+        shelf.deliver(table([{"id": 1}]))
+
+
+@pytest.mark.parametrize("lost", [CredentialRetrievalError, MetadataRetrievalError])
+def test_a_role_that_cannot_be_renewed_for_a_moment_may_pass(lost, place, tmp_path):
+    with place.destination(tmp_path)._opened() as bucket:
+        assert bucket.problem(lost(provider="iam-role", error_msg="timed out")).passing
 
 
 @pytest.fixture(scope="module")
