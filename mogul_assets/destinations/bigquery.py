@@ -27,7 +27,7 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations.base import Capabilities, Outcome, Permission, Secret
 from mogul_assets.destinations.bigquery_errors import job_of, told
 from mogul_assets.destinations.bigquery_session import BigQuerySession, fields, held
-from mogul_assets.destinations.columns import description
+from mogul_assets.destinations.columns import conforming, conforms, description
 from mogul_assets.destinations.dialect import Dialect, Statements, There, kind_of, utc
 from mogul_assets.destinations.log import Entry
 from mogul_assets.destinations.warehouse import STANDS, Conflict, Session, Warehouse
@@ -312,7 +312,7 @@ class BigQueryDestination(Warehouse):
         assert isinstance(session, BigQuerySession)
         reference, schema = staging.replace("`", ""), fields(table.schema, DIALECT.staged)
         session.make(reference, schema, description(table.schema))
-        if len(files) == 1:
+        if len(files) == 1 and conforms(pq.read_schema(files[0]), table.schema):
             session.load(reference, schema, files[0])
         elif files:
             with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
@@ -503,10 +503,10 @@ SELECT newer, inserted;"""
 
 
 def _merged(files: Sequence[Path], schema: pa.Schema, to: Path) -> Path:
-    """The rows of all files in one."""
+    """The rows of all files in one, each with the columns of ``schema``."""
     with pq.ParquetWriter(to, schema, compression="zstd", compression_level=1) as writer:
         for file in files:
             with pq.ParquetFile(file, pre_buffer=False) as parquet:
                 for batch in parquet.iter_batches(ROWS_AT_ONCE):
-                    writer.write_batch(batch.cast(schema))
+                    writer.write_batch(conforming(batch, schema))
     return to

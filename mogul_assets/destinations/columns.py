@@ -31,6 +31,24 @@ def fingerprint(schema: pa.Schema) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def conforms(there: pa.Schema, schema: pa.Schema) -> bool:
+    """Whether columns are those of ``schema`` in name, type and order."""
+    return bool(there.names == schema.names and there.types == schema.types)
+
+
+def conforming(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows with exactly the columns of ``schema``: by name, and null where a file of an older generation lacks one.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value that its column's type does not hold.
+    """
+    arrays = [
+        batch[field.name].cast(field.type) if field.name in batch.schema.names else pa.nulls(len(batch), field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 def distinct(names: Iterable[str], fold: Callable[[str], str], *, at: str) -> None:
     """Refuse names that the destination, folding case its own way, could not tell apart.
 

@@ -24,6 +24,7 @@ from pydantic import Field, model_validator
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
+from mogul_assets.destinations.columns import conforming, conforms
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, utc
 from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
 from mogul_assets.destinations.trial import Trial
@@ -603,12 +604,8 @@ def _waited(connection: Any, seconds: float) -> None:
 
 
 def _conforming(file: Path, schema: pa.Schema, copy: Path, *, snappy: bool) -> Path:
-    """The file, or a copy with exactly the columns of ``schema``: ``COPY`` goes by their number and order.
-
-    A file of an older generation may lack a column.
-    """
-    there = pq.read_schema(file)
-    if there.names == schema.names and there.types == schema.types and not snappy:
+    """The file, or a copy with exactly the columns of ``schema``: ``COPY`` goes by their number and order."""
+    if conforms(pq.read_schema(file), schema) and not snappy:
         return file
     codec = "snappy" if snappy else "zstd"
     with (
@@ -616,11 +613,7 @@ def _conforming(file: Path, schema: pa.Schema, copy: Path, *, snappy: bool) -> P
         pq.ParquetWriter(copy, schema, compression=codec) as writer,
     ):
         for batch in parquet.iter_batches(BATCH_ROWS):
-            arrays = [
-                batch[field.name].cast(field.type) if field.name in there.names else pa.nulls(len(batch), field.type)
-                for field in schema
-            ]
-            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
+            writer.write_batch(conforming(batch, schema))
     return copy
 
 

@@ -6,7 +6,7 @@ import base64
 import json
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -205,6 +205,25 @@ def test_many_files_are_one_load_job_that_truncates_with_schema_and_descriptions
     assert (load["writeDisposition"], load["sourceFormat"]) == ("WRITE_TRUNCATE", "PARQUET")
     assert [field["name"] for field in load["schema"]["fields"]] == ["id", "date", "word"]
     assert len(here.rows()) == 3
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_files_of_an_older_generation_that_lack_a_column_or_order_it_otherwise_are_made_to_fit(
+    number, shelf, here, table
+):
+    """A month that did not change keeps its file, whatever columns the catalogue has gained."""
+    window = Window.months(Month(2026, 1), Month(2026, 2))
+    dated_id = [("id", pa.int64()), ("date", pa.timestamp("us", tz="UTC"))]
+
+    def month(number, columns, **more):
+        row = {"id": number, "date": on(2026, number), **more}
+        return table([row], schema=pa.schema(columns), dataset="movements", window=window, window_column="date")
+
+    old = month(1, dated_id)
+    new = month(2, [*dated_id, ("word", pa.string())], word="new")
+    turned = month(2, [("word", pa.string()), *dated_id], word="turned")
+    shelf.deliver(replace(new, files=(*old.files, *turned.files)[:number]))
+    assert [(row["id"], row["word"]) for row in here.rows("movements")] == [(1, None), (2, "turned")][:number]
 
 
 def test_a_staging_table_expires_by_itself_and_is_removed_also_on_failure(shelf, here, table):
