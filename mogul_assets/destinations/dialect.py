@@ -102,6 +102,8 @@ class Statements:
     prune: str
     rewritten: tuple[str, ...] = ()
     """Columns that ``before`` copies into a new type, told as ``name: old to new``."""
+    anew: bool = False
+    """Whether ``before`` makes the table or adds a column, empty one and the other."""
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -306,6 +308,7 @@ class Dialect:
         if not there.columns.get(self.fold(LOG)):
             before += self.created(log, LOG_SCHEMA)
         held = there.columns.get(self.fold(table.dataset), ())
+        filled = {self.fold(column.name).removesuffix(self.fold(_COPY)) for column in held}
         if held:
             evolved, rewritten = self.evolved(path, table, held, there.comments.get(self.fold(table.dataset)), at=at)
             before += evolved
@@ -337,6 +340,7 @@ class Dialect:
                 f" AND {self.name('finished_at')} < {self.moment(now - KEPT)}"
             ),
             rewritten=tuple(rewritten),
+            anew=not {self.fold(field.name) for field in table.schema} <= filled,
         )
 
     def _overlaps(self, table: Table) -> str:

@@ -31,7 +31,13 @@ from mogul_assets.destinations.dialect import LOG, Dialect, Statements, There, k
 from mogul_assets.destinations.limits import Oversize, fitting
 from mogul_assets.destinations.log import Entry
 from mogul_assets.destinations.relations import differences, parquet, types
-from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError, StoreDamaged
+from mogul_assets.errors import (
+    DestinationRefused,
+    DestinationUnavailable,
+    DestinationUnreachable,
+    MogulError,
+    StoreDamaged,
+)
 from mogul_assets.store.sql import quoted
 from mogul_assets.store.table import Table
 
@@ -146,7 +152,9 @@ class Warehouse(Destination):
             session.execute(self.dialect.logged(self._log_path, done))
             session.execute(statements.prune)
         except BaseException:
-            self._quietly(lambda: session.execute("ROLLBACK"), "roll back")
+            if not self._quietly(lambda: session.execute("ROLLBACK"), "roll back"):
+                # Else the next DDL, such as of clearing up, would commit half of it: Snowflake's does.
+                self._quietly(session.close, "close the connection")
             raise
         self._commit(session, done)
         return done
@@ -175,8 +183,10 @@ class Warehouse(Destination):
 
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             fitted = fitting(table, self.capabilities, oversize=self.oversize, folder=Path(folder), at=at)
-            with self._connected(at) as session:
-                statements = self._patiently(at, lambda: self._prepared(session, table, staging, started_at))
+            plans: list[Statements] = []
+            with self._undisturbed(at), self._connected(at) as session:
+                self._patiently(at, lambda: self._prepared(session, table, staging, started_at, plans))
+                statements = plans[-1]
                 try:
                     with self._during("staging the rows", at):
                         self.stage(session, table, fitted.files, staging)
@@ -190,7 +200,8 @@ class Warehouse(Destination):
         if statements.rewritten:
             details["rewritten"] = ", ".join(statements.rewritten)
             _log.warning("%s: columns were rewritten for a new type: %s", at, details["rewritten"])
-        return replace(delivered, details=details)
+        anew = done.outcome is Outcome.DELIVERED and any(plan.anew for plan in plans)
+        return replace(delivered, details=details, anew=anew)
 
     def preview(self, table: Table) -> Preview:
         """What ``deliver`` would do, with its statements; it raises what that would refuse.
@@ -200,7 +211,11 @@ class Warehouse(Destination):
         """
         self._refuse(table)
         at, now = self._at(table), datetime.now(UTC)
-        with tempfile.TemporaryDirectory(prefix="mogul-") as folder, self._connected(at) as session:
+        with (
+            tempfile.TemporaryDirectory(prefix="mogul-") as folder,
+            self._undisturbed(at),
+            self._connected(at) as session,
+        ):
             there = self._looked(session, table, at)
             statements = self.dialect.statements(
                 self.namespace, table, there, staging=self.staging("preview"), now=now, at=at
@@ -225,7 +240,7 @@ class Warehouse(Destination):
 
     def forget(self) -> list[Leftover]:
         """The tables of the datasets that were ever delivered, the log last; none where there is no log."""
-        with self._connected(self.name) as session, self._during("reading its log", self.name):
+        with self._reading_log() as session:
             if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
                 return []
             dataset = self.dialect.name("dataset")
@@ -236,7 +251,7 @@ class Warehouse(Destination):
         ]
 
     def last_delivery(self, dataset: str) -> datetime | None:
-        with self._connected(self.name) as session, self._during("reading its log", self.name):
+        with self._reading_log() as session:
             if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
                 return None
             ((microseconds,),) = session.rows(self.dialect.last(self._log_path, dataset))
@@ -261,12 +276,31 @@ class Warehouse(Destination):
 
     @contextmanager
     def _connected(self, at: str) -> Iterator[Session]:
-        with self._during("connecting", at):
-            session = self.session()
+        try:
+            with self._during("connecting", at):
+                session = self.session()
+        except DestinationUnavailable as away:
+            raise DestinationUnreachable(away.message, remedy=away.remedy) from None
         try:
             yield session
         finally:
             self._quietly(session.close, "close the connection")
+
+    @contextmanager
+    def _reading_log(self) -> Iterator[Session]:
+        at = self.name
+        with self._undisturbed(at), self._connected(at) as session, self._during("reading its log", at):
+            yield session
+
+    @contextmanager
+    def _undisturbed(self, at: str) -> Iterator[None]:
+        """Tells of another delivery that was met where nothing is begun again."""
+        try:
+            yield
+        except Conflict:
+            raise DestinationUnavailable(
+                f"{at}: another delivery was in the way; {STANDS}", remedy="it is tried again"
+            ) from None
 
     @contextmanager
     def _during(self, step: str, at: str) -> Iterator[None]:
@@ -310,15 +344,15 @@ class Warehouse(Destination):
             ((count,),) = session.rows(self.dialect.locked(self._log_path, table.dataset))
             return replace(there, locked=bool(count))
 
-    def _prepared(self, session: Session, table: Table, staging: str, now: datetime) -> Statements:
-        """The statements, after running those that are outside of the transaction."""
+    def _prepared(self, session: Session, table: Table, staging: str, now: datetime, plans: list[Statements]) -> None:
+        """Adds the statements to ``plans``, and runs those that are outside of the transaction."""
         at = self._at(table)
         there = self._looked(session, table, at)
         statements = self.dialect.statements(self.namespace, table, there, staging=staging, now=now, at=at)
+        plans.append(statements)
         with self._during("changing the schema", at):
             for statement in statements.before:
                 session.execute(statement)
-        return statements
 
     def _transacted(
         self,
@@ -355,18 +389,21 @@ class Warehouse(Destination):
             )
 
     def _commit(self, session: Session, done: Entry) -> None:
-        """Commit; where the answer is lost, look in the log whether it was.
+        """Commit; whatever else than a conflict comes for an answer, look in the log whether it was.
 
         Raises:
-            DestinationUnavailable: it was not, or nobody can tell.
+            Conflict: it was not.
+            MogulError: it was not, or nobody can tell.
         """
         try:
             with self._during("committing", f"{self.name}: {done.dataset}"):
                 session.execute("COMMIT")
-        except DestinationUnavailable as lost:
+        except Conflict:
+            raise
+        except Exception:
             self._quietly(session.close, "close the connection")  # else it may hold the lock that is asked for next
             if not self._arrived(done):
-                raise DestinationUnavailable(lost.message, remedy=lost.remedy) from None
+                raise
 
     def _arrived(self, done: Entry) -> bool:
         """Whether the delivery is in the log: asked with the lock in hand, when its transaction is over."""
@@ -419,9 +456,11 @@ class Warehouse(Destination):
                 key=table.key,
             )
 
-    def _quietly(self, work: Callable[[], object], what: str) -> None:
-        """Clearing up: its own failure is told in the log, and never hides what went wrong before."""
+    def _quietly(self, work: Callable[[], object], what: str) -> bool:
+        """Clearing up, and whether it worked: a failure is told in the log, and never hides what went wrong before."""
         try:
             work()
         except Exception as error:  # noqa: BLE001 - whatever the client raises on a connection that is gone
             _log.warning("%s: could not %s: %s", self.name, what, type(error).__name__)
+            return False
+        return True

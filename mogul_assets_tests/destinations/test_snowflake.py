@@ -25,7 +25,12 @@ from mogul_assets.destinations.snowflake import DIALECT, SnowflakeDestination
 from mogul_assets.destinations.snowflake_errors import CODES, GRANTS, meaning
 from mogul_assets.destinations.snowflake_stage import GoogleBucket, Staged, told
 from mogul_assets.destinations.warehouse import Conflict
-from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import (
+    ConfigurationError,
+    DestinationRefused,
+    DestinationUnavailable,
+    DestinationUnreachable,
+)
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
@@ -499,12 +504,46 @@ def test_a_lock_that_is_never_freed_is_told(here, monkeypatch):
     assert here.rows() == [{"id": 1}]
 
 
+@pytest.mark.parametrize(
+    ("verb", "matching"),
+    [
+        (lambda shelf, plans: shelf.deliver(plans), "^COPY"),
+        (lambda shelf, plans: shelf.preview(plans), "information_schema"),
+        (lambda shelf, _: shelf.forget(), "information_schema"),
+        (lambda shelf, _: shelf.last_delivery("plans"), "information_schema"),
+    ],
+    ids=["deliver", "preview", "forget", "last_delivery"],
+)
+def test_another_delivery_where_nothing_is_begun_again_is_told(verb, matching, here):
+    here.deliver([{"id": 1}])
+    here.fail(matching, "000625")
+    with pytest.raises(DestinationUnavailable, match=r"^shelf.*: another delivery was in the way; what was delivered"):
+        verb(here.shelf(), here.table([{"id": 2}]))
+    assert here.rows() == [{"id": 1}]
+
+
+def test_what_a_delivery_made_before_it_met_another_is_told_as_made_anew(here):
+    here.fail("^INSERT INTO .*'created'", "000625")
+    assert here.deliver([{"id": 1}]).anew
+
+
+def test_a_transaction_that_cannot_be_rolled_back_ends_with_its_session(here):
+    here.deliver([{"id": 1}])
+    here.fail("^INSERT INTO .*PLANS", "003001")
+    here.fail("^ROLLBACK", "003001")
+    with pytest.raises(DestinationRefused, match="a permission is missing"):
+        here.deliver([{"id": 2}])
+    assert here.said()[-1] == "ROLLBACK"  # and no DROP, which would commit the DELETE
+    assert here.rows() == [{"id": 1}]
+
+
 # Connections that are lost
 
 
-def test_a_commit_whose_answer_is_lost_is_found_in_the_log(here):
+@pytest.mark.parametrize("code", ["000604", "003001", "000001"])
+def test_a_commit_whose_answer_is_lost_is_found_in_the_log(code, here):
     here.deliver([{"id": 1}])
-    here.fail("^COMMIT", "000604", after=True)
+    here.fail("^COMMIT", code, after=True)
     delivered = here.deliver([{"id": 2}])
     assert delivered.outcome is Outcome.DELIVERED
     assert here.rows() == [{"id": 2}]
@@ -536,7 +575,7 @@ def test_a_warehouse_that_cannot_be_reached_is_told_in_time(how, here, proxy):
     setattr(proxy, how, True)
     shelf = here.shelf(**here.by_way_of(proxy, login_timeout=2, socket_timeout=2))
     began = time.monotonic()
-    with pytest.raises(DestinationUnavailable, match="plans: connecting: it cannot be reached"):
+    with pytest.raises(DestinationUnreachable, match="plans: connecting: it cannot be reached"):
         here.deliver([{"id": 1}], to=shelf)
     assert time.monotonic() - began < 10
 
@@ -554,8 +593,9 @@ def test_a_connection_that_goes_silent_is_given_up_and_the_old_rows_stand(step, 
 
     watcher = Thread(target=silenced)
     watcher.start()
-    with pytest.raises(DestinationUnavailable, match="what was delivered before stands"):
+    with pytest.raises(DestinationUnavailable, match="what was delivered before stands") as gone:
         here.deliver([{"id": 7}], to=shelf)
+    assert not isinstance(gone.value, DestinationUnreachable)
     watcher.join()
     assert [row["id"] for row in here.rows()] == list(range(1000))
 

@@ -165,6 +165,19 @@ def test_a_column_retyped_by_hand_is_refused_until_the_command_was_run(destinati
     assert {**place.rows(tmp_path)[0]} == {"id": 1, "name_before": None, "name": 7}
 
 
+def test_what_is_made_anew_is_told(destination, front, table):
+    plans, wider = table([{"id": 1}]), table([{"id": 1, "name": "a"}])
+    assert [destination.deliver(one).anew for one in (plans, plans, wider, wider)] == [True, False, True, False]
+    front.run(f"DROP TABLE {front.path()}")
+    assert destination.deliver(wider).anew
+
+
+def test_a_superseded_delivery_makes_nothing_anew(destination, front, table):
+    destination.deliver(table([{"id": 1}], generation=new_generation(on(2026, 2))))
+    late = destination.deliver(table([{"id": 1, "name": "a"}], generation=new_generation(on(2026, 1))))
+    assert (late.outcome, late.anew) == (Outcome.SUPERSEDED, False)
+
+
 def test_a_view_on_the_table_stands_and_shows_what_was_delivered(destination, front, table, place):
     destination.deliver(table([{"id": 1}]))
     view = front.path("counted")
