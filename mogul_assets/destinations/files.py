@@ -92,16 +92,17 @@ class Folder(Bucket):
     def upload(self, key: str, path: Path, sha256: str) -> None:
         target = self._path / key
         target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        shutil.copyfile(path, part)
-        # The disk is slower than the checksum: both at once take what a copy without one takes.
-        with part.open("rb+") as copy, ThreadPoolExecutor(1) as beside:
-            synced = beside.submit(os.fsync, copy.fileno())
-            digest = hashlib.file_digest(copy, "sha256").hexdigest()
-            synced.result()
-        if digest != sha256:
-            raise StoreDamaged(f"{path} is not what its checksum says", remedy="refresh the dataset")
-        part.replace(target)
+        if not target.exists():
+            self.made |= {key}
+        with _whole(target) as part:
+            shutil.copyfile(path, part)
+            # The disk is slower than the checksum: both at once take what a copy without one takes.
+            with part.open("rb+") as copy, ThreadPoolExecutor(1) as beside:
+                synced = beside.submit(os.fsync, copy.fileno())
+                digest = hashlib.file_digest(copy, "sha256").hexdigest()
+                synced.result()
+            if digest != sha256:
+                raise StoreDamaged(f"{path} is not what its checksum says", remedy="refresh the dataset")
         self._written.add(target.parent)
 
     def download(self, key: str, path: Path) -> None:
@@ -153,3 +154,16 @@ class Folder(Bucket):
             yield
         finally:
             lock.release()
+
+
+@contextmanager
+def _whole(target: Path) -> Iterator[Path]:
+    """What to write to instead; it takes the target's place, or goes where that fails."""
+    part = target.with_name(f"{target.name}.part")
+    try:
+        yield part
+        part.replace(target)
+    except Exception:
+        with suppress(OSError):
+            part.unlink()
+        raise

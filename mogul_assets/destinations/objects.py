@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
@@ -87,6 +87,8 @@ class Bucket(ABC):
 
     root: str
     """As a person writes it, ending in ``/``: ``s3://bucket/prefix/``."""
+    made: frozenset[str] = frozenset()
+    """Files that this delivery was the first to write, where nobody else can have begun to name them meanwhile."""
     workers: ClassVar[int] = 4
     """How many files are sent at a time."""
 
@@ -207,7 +209,12 @@ class Objects(Destination):
         began, started_at, delivery = time.monotonic(), datetime.now(UTC), token_hex(8)
         refuse_window(table)
         with self._opened() as bucket, self._telling(bucket) as step, bucket.alone(table.dataset):
-            manifest = self._replaced(bucket, table, delivery, started_at, step)
+            try:
+                manifest = self._replaced(bucket, table, delivery, started_at, step)
+            except Exception:
+                if step.stands == _Step.stands:
+                    self._undone(bucket, table.dataset)
+                raise
             step.stands = "what was delivered stands"
             outcome = Outcome.DELIVERED if manifest else Outcome.SUPERSEDED
             entry = Entry.of(table, outcome, started_at=started_at, delivery_id=delivery)
@@ -360,6 +367,8 @@ class Objects(Destination):
             if held and held.supersedes(table):
                 return None
             columns = self._columns(bucket, held, table)
+            if held and not sent and self._overdue(held):
+                self._swept(bucket, held)  # first: there may be no room for both
             step.doing = "write the data files"
             files = self._files(bucket, table, held, sent, started_at)
             manifest = after(
@@ -482,6 +491,17 @@ class Objects(Destination):
             if listed.key >= oldest:
                 break
             bucket.delete(listed.key)
+
+    def _undone(self, bucket: Bucket, dataset: str) -> None:
+        """Give the room back that a failed delivery took: the next one may need it. The first error is what is told."""
+        with suppress(Exception):
+            held = self._held(bucket, dataset)[0] if bucket.made else None
+            for key in bucket.made - {file.file for file in (held.files if held else ())}:
+                bucket.delete(key)
+
+    def _overdue(self, held: Manifest) -> bool:
+        before = datetime.now(UTC) - timedelta(seconds=self.grace_seconds)
+        return any(one.at <= before for one in held.retired)
 
     def _swept(self, bucket: Bucket, manifest: Manifest) -> str | None:
         """Remove retired files whose time is over, and what failed deliveries left; why not, where that fails.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import resource
 import time
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -14,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
-from mogul_assets.destinations.files import FilesDestination
+from mogul_assets.destinations.files import FilesDestination, Folder
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, StoreDamaged
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
@@ -146,6 +148,80 @@ def test_what_a_killed_delivery_left_goes_after_a_day(shelf, folder, table):
         age(path, seconds=86_401)
     shelf.deliver(table([{"id": 3}]))
     assert not any(path.exists() for path in left)
+
+
+def deliver_to_a_full_disk(folder, table, grace_seconds=3600):
+    """The work of a child that may write files of at most 100 kB."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    with pytest.raises(DestinationRefused, match="free some space"):
+        FilesDestination(name="shelf", path=str(folder.parent), grace_seconds=grace_seconds).deliver(table)
+
+
+def growing(table):
+    """A table whose first month fits on the disk of ``deliver_to_a_full_disk``, and whose second does not."""
+    rows = [{"date": datetime(2026, 1, 1, tzinfo=UTC), "noise": "little"}]
+    rows += [{"date": datetime(2026, 2, 1, tzinfo=UTC), "noise": os.urandom(32).hex()} for _ in range(10_000)]
+    numbered = [{"id": number, **row} for number, row in enumerate(rows)]
+    return table(numbered, window=Window.months(Month(2026, 1), None), window_column="date")
+
+
+def test_a_delivery_for_which_there_is_no_room_takes_none(shelf, folder, table):
+    killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table)))
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    shelf.deliver(monthly(table, 1, 2))
+    before = sorted(folder.parent.rglob("*"))
+    killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table)))
+    assert sorted(folder.parent.rglob("*")) == before
+    assert all(path.exists() for path in shelf.files("plans"))
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """No manifest can be written; ``full(written=True)``: each is, and only then is that told."""
+    put = Folder.put
+
+    def full(*, written=False):
+        def failing(self, *args):
+            if written:
+                put(self, *args)
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(Folder, "put", failing)
+
+    return full
+
+
+def test_files_that_were_there_before_outlast_a_delivery_that_fails(shelf, folder, table, full):
+    plans = table([{"id": 1}])
+    for written in ("parquet", "csv"):
+        FilesDestination(name="shelf", path=str(folder.parent), format=written).deliver(plans)
+    before = sorted(folder.iterdir())
+    full()
+    with pytest.raises(DestinationRefused, match="free some space"):
+        shelf.deliver(plans)  # as Parquet again, under the name of the file that was retired
+    assert sorted(folder.iterdir()) == before
+    with pytest.raises(DestinationRefused, match="free some space"):
+        shelf.deliver(table([{"id": 2}]))
+    assert sorted(folder.iterdir()) == before
+
+
+def test_files_that_a_manifest_names_outlast_a_delivery_that_fails(shelf, folder, table, full):
+    shelf.deliver(table([{"id": 1}]))
+    full(written=True)
+    with pytest.raises(DestinationRefused, match="free some space"):
+        shelf.deliver(table([{"id": 2}]))
+    assert [pq.read_table(path)["id"].to_pylist() for path in shelf.files("plans")] == [[2]]
+
+
+def test_retired_files_whose_time_is_over_make_room_first(shelf, folder, table):
+    shelf.deliver(monthly(table, 1))
+    (first,) = shelf.files("plans")
+    shelf.deliver(monthly(table, 1, word="new"))
+    (second,) = shelf.files("plans")
+    killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table)))
+    assert first.exists()
+    killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table), 0))
+    assert list(folder.glob("*.parquet*")) == [second]
 
 
 def test_files_of_others_are_never_removed(shelf, folder, table):
