@@ -22,7 +22,7 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import snowflake_stage
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, utc
-from mogul_assets.destinations.snowflake_errors import GRANTS, meaning
+from mogul_assets.destinations.snowflake_errors import GRANTS, broken, meaning
 from mogul_assets.destinations.snowflake_stage import Bucket, GoogleBucket, S3Bucket, Staged
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
@@ -208,6 +208,8 @@ class SnowflakeDestination(Warehouse):
             "TIMEZONE": "'UTC'",  # a day becomes a moment of UTC
             "QUOTED_IDENTIFIERS_IGNORE_CASE": "FALSE",  # the staging table's columns are named as the files' are
             "QUERY_TAG": _literal(self.query_tag),
+            "DATE_INPUT_FORMAT": "'AUTO'",  # an account may have one of its own, and read our literals by it
+            "TIMESTAMP_INPUT_FORMAT": "'AUTO'",
             "LOCK_TIMEOUT": str(LOCK_SECONDS),  # half a day otherwise
             "STATEMENT_TIMEOUT_IN_SECONDS": str(int(self.step_seconds)),
             "ABORT_DETACHED_QUERY": "TRUE",
@@ -453,14 +455,15 @@ class _Session:
         self._connection.close(retry=False)
 
     def _ran(self, statement: str) -> Any:
-        from snowflake.connector.errors import InterfaceError, OperationalError  # noqa: PLC0415 - as above
+        from snowflake.connector.errors import Error, InterfaceError, OperationalError  # noqa: PLC0415 - as above
 
         if self._lost is not None:
             raise self._lost
         try:
             return self._connection.cursor().execute(statement)
-        except (OperationalError, InterfaceError) as error:
-            self._lost = error
+        except Error as error:
+            if isinstance(error, OperationalError | InterfaceError) or broken(error.errno):
+                self._lost = error
             raise
 
 

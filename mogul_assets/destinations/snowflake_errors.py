@@ -66,6 +66,7 @@ CODES: dict[int, Meaning] = {
     606: Meaning(
         "there is no warehouse to run in", "set warehouse, and grant it: GRANT USAGE ON WAREHOUSE … TO ROLE …"
     ),
+    603: Meaning("Snowflake had an error of its own", passing=True),
     604: Meaning("a statement took longer than step_seconds", f"{_AGAIN}; else raise step_seconds", passing=True),
     630: Meaning("a statement took longer than allowed", f"{_AGAIN}; else raise step_seconds", passing=True),
     2003: Meaning("an object is not there, or not granted", GRANTS, said=True),
@@ -88,11 +89,21 @@ CODES: dict[int, Meaning] = {
     100082: Meaning("a value is too large", "set oversize: null to deliver null in its place"),
 }
 
+HTTP = 290_000
+"""The connector adds it to an answer's HTTP status, and once more where it gives up trying: 290503 comes as 580503."""
+_LATER = Meaning("it is not available just now", passing=True)
+CODES |= {added + status: _LATER for added in (HTTP, 2 * HTTP) for status in (408, 429, *range(500, 600))}
+
 CONFLICTS = frozenset({625, 2002})
 """Another transaction has the table (its lock, or one of too many that wait for it), or just made the same object.
 
 https://docs.snowflake.com/en/sql-reference/transactions
 """
+
+
+def broken(code: int) -> bool:
+    """Whether nobody can tell what came of the statement, and of its session: no further one is sent in it."""
+    return code == 603 or CODES.get(code) is _LATER
 
 
 def meaning(code: int, text: str, *, passing: bool) -> MogulError | Conflict:

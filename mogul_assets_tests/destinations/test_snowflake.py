@@ -22,7 +22,7 @@ from mogul_assets.destinations import warehouse
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.dialect import LOG
 from mogul_assets.destinations.snowflake import DIALECT, SnowflakeDestination
-from mogul_assets.destinations.snowflake_errors import CODES, GRANTS, meaning
+from mogul_assets.destinations.snowflake_errors import CODES, GRANTS, HTTP, meaning
 from mogul_assets.destinations.snowflake_stage import GoogleBucket, Staged, told
 from mogul_assets.destinations.warehouse import Conflict
 from mogul_assets.errors import (
@@ -211,7 +211,8 @@ def test_a_session_is_set_to_what_the_delivery_builds_on_whoever_opened_it(here)
     here.deliver([{"id": 1}], to=here.shelf(query_tag="it's mine", step_seconds=90))
     assert here.said()[0] == (
         "ALTER SESSION SET AUTOCOMMIT = TRUE, TIMEZONE = 'UTC', QUOTED_IDENTIFIERS_IGNORE_CASE = FALSE,"
-        " QUERY_TAG = 'it''s mine', LOCK_TIMEOUT = 60, STATEMENT_TIMEOUT_IN_SECONDS = 90, ABORT_DETACHED_QUERY = TRUE"
+        " QUERY_TAG = 'it''s mine', DATE_INPUT_FORMAT = 'AUTO', TIMESTAMP_INPUT_FORMAT = 'AUTO', LOCK_TIMEOUT = 60,"
+        " STATEMENT_TIMEOUT_IN_SECONDS = 90, ABORT_DETACHED_QUERY = TRUE"
     )
 
 
@@ -598,6 +599,30 @@ def test_a_connection_that_goes_silent_is_given_up_and_the_old_rows_stand(step, 
     assert not isinstance(gone.value, DestinationUnreachable)
     watcher.join()
     assert [row["id"] for row in here.rows()] == list(range(1000))
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])
+def test_a_server_that_is_not_available_is_told_and_asked_no_further(status, here):
+    shelf = here.shelf(connection_args={**here.shelf().connection_args, "network_timeout": 1})
+    here.deliver([{"id": 1}])
+    before = len(here.said("DROP TABLE"))
+    here.fail("^INSERT INTO .*PLANS", str(HTTP + status), times=1000)
+    with pytest.raises(DestinationUnavailable, match=rf"not available just now \(Snowflake (29|58)0{status}"):
+        here.deliver([{"id": 2}], to=shelf)
+    assert not here.said("ROLLBACK")
+    assert len(here.said("DROP TABLE")) == before
+    assert here.rows() == [{"id": 1}]
+
+
+def test_an_error_of_snowflakes_own_passes_and_ends_the_session(here):
+    here.deliver([{"id": 1}])
+    before = len(here.said("DROP TABLE"))
+    here.fail("^INSERT INTO .*PLANS", "000603", "SQL execution internal error: Processing aborted by error 300005")
+    with pytest.raises(DestinationUnavailable, match=r"Snowflake had an error of its own \(Snowflake 000603\);"):
+        here.deliver([{"id": 2}])
+    assert not here.said("ROLLBACK")
+    assert len(here.said("DROP TABLE")) == before
+    assert here.rows() == [{"id": 1}]
 
 
 # Permissions

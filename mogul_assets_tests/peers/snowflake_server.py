@@ -259,6 +259,9 @@ async def query(request: Request) -> Response:
     if name not in _answers:
         _answers[name] = asyncio.get_running_loop().create_future()
         answer = await fakesnow.server.query_request(request)
+        if (code := json.loads(answer.body).get("code") or "").startswith("290"):  # a status, as the client tells it
+            del _answers[name]
+            return Response(status_code=int(code[3:]))
         _answers[name].set_result((answer.status_code, bytes(answer.body)))
     status, body = await asyncio.shield(_answers[name])
     return Response(body, status_code=status, media_type="application/json")
