@@ -129,7 +129,7 @@ class BigQuerySession:
         yield from result.to_arrow_iterable(bqstorage_client=None)
 
     def load(self, reference: str, schema: Sequence["bigquery.SchemaField"], file: Path) -> None:
-        """Make the file's rows the table's."""
+        """Make the file's rows those of the table, which is there."""
         from google.api_core.exceptions import Conflict as Begun  # noqa: PLC0415 - only where it is needed
         from google.cloud import bigquery  # noqa: PLC0415
 
@@ -137,6 +137,7 @@ class BigQuerySession:
             schema=schema,
             source_format=bigquery.SourceFormat.PARQUET,
             write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE,
+            create_disposition=bigquery.CreateDisposition.CREATE_NEVER,  # it would make one that does not expire
             column_name_character_map="STRICT",  # names as they are, or an error: never others
             labels=self.labels,
             job_timeout_ms=int(self.seconds * 1000),
@@ -179,7 +180,7 @@ class BigQuerySession:
     def _cancelled(self, job: Any) -> None:
         """It may end by itself meanwhile, which is as well."""
         try:
-            job.cancel(**self.asked)
+            job.cancel(**self.first)
         except Exception as error:  # noqa: BLE001 - whatever it is, what came before it is what counts
             _log.warning("%s: could not cancel job %s: %s", self.name, job.job_id, type(error).__name__)
 
@@ -218,14 +219,20 @@ class BigQuerySession:
         return found
 
     def _awaited(self, job: Any) -> None:
-        """Wait by asking: the call that waits at the other end hangs for two minutes on a line that is dead."""
+        """Wait by asking: the call that waits at the other end hangs for two minutes on a line that is dead.
+
+        A job that nobody waits for any more is cancelled.
+        """
         until, pause = time.monotonic() + self.seconds, 0.05
-        while not job.done(**self.asked):
-            if time.monotonic() > until:
-                self._cancelled(job)
-                raise TimeoutError
-            time.sleep(pause)
-            pause = min(pause * 1.5, 2)
+        try:
+            while not job.done(**self.asked):
+                if time.monotonic() > until:
+                    raise TimeoutError  # noqa: TRY301 - cancelled like all else
+                time.sleep(pause)
+                pause = min(pause * 1.5, 2)
+        except BaseException:  # an interrupted run, too
+            self._cancelled(job)
+            raise
         failed = job.exception(timeout=0)
         if failed is not None:
             failed.job = job.job_id

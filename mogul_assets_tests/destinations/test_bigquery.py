@@ -6,11 +6,14 @@ import base64
 import json
 import re
 import time
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from google.api_core.exceptions import NotFound
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import bigquery_session, warehouse
@@ -202,7 +205,8 @@ def test_many_files_are_one_load_job_that_truncates_with_schema_and_descriptions
     assert len(sent.files) == 3
     shelf.deliver(sent)
     (load,) = bigquery.configurations(here.spot, "load")
-    assert (load["writeDisposition"], load["sourceFormat"]) == ("WRITE_TRUNCATE", "PARQUET")
+    how = load["writeDisposition"], load["createDisposition"], load["sourceFormat"]
+    assert how == ("WRITE_TRUNCATE", "CREATE_NEVER", "PARQUET")
     assert [field["name"] for field in load["schema"]["fields"]] == ["id", "date", "word"]
     assert len(here.rows()) == 3
 
@@ -299,6 +303,33 @@ def test_a_job_that_takes_too_long_is_cancelled(here, table):
         hasty.deliver(table([{"id": 2}]))
     assert [one for one in bigquery.requested(here.spot.address, here.spot.name) if "_slow/cancel" in one["path"]]
     assert here.rows() == [{"id": 1}]
+
+
+@pytest.mark.usefixtures("brief")
+def test_a_job_that_cannot_be_asked_for_is_cancelled(shelf, here, table):
+    shelf.deliver(table([{"id": 1}]))
+    reference = {"projectId": here.spot.address["project"], "jobId": f"mogul_{here.spot.name}_slow"}
+    running = {"status": {"state": "RUNNING"}, "statistics": {}, "jobReference": reference}
+    here.answering(UPLOAD, status=200, body={**running, "configuration": {"load": {}}})
+    here.answering("GET .*_slow", times=99, **bigquery.refusal(503, "backendError", "try again"))
+    with pytest.raises(DestinationUnavailable, match="staging the rows: BigQuery is not available just now"):
+        shelf.deliver(table([{"id": 2}]))
+    assert [one for one in bigquery.requested(here.spot.address, here.spot.name) if "_slow/cancel" in one["path"]]
+    assert here.rows() == [{"id": 1}]
+
+
+def test_a_load_that_comes_late_does_not_make_the_staging_table_anew(shelf, here, tmp_path):
+    here.client.create_dataset(here.spot.name)
+    one = pa.schema([("id", pa.int64())])
+    pq.write_table(pa.table({"id": [1]}, schema=one), tmp_path / "one.parquet")
+    columns = bigquery_session.fields(one, DIALECT.staged)
+    staging = f"{here.client.project}.{here.spot.name}.mogul_staging_gone"
+    with closing(shelf.session()) as session:
+        session.make(staging, columns, "")
+        session.drop(staging)
+        with pytest.raises(NotFound):
+            session.load(staging, columns, tmp_path / "one.parquet")
+    assert list(here.client.list_tables(here.spot.name)) == []
 
 
 def test_a_statement_that_was_put_off_comes_back(shelf, here, table):
