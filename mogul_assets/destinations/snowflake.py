@@ -196,7 +196,11 @@ class SnowflakeDestination(Warehouse):
         if self.connection is None and "socket_timeout" not in self.connection_args:
             # Logging in must be quicker than any statement, and the connector has one limit for both.
             opened._socket_timeout = SILENT_SECONDS  # noqa: SLF001
-        session = _Session(opened)
+        if opened.network_timeout is None:  # a resource of the user's own; for ever otherwise
+            opened._network_timeout = SILENT_SECONDS  # noqa: SLF001
+        if opened.socket_timeout is None:
+            opened._socket_timeout = SILENT_SECONDS  # noqa: SLF001
+        session = _Session(opened, self.step_seconds)
         session.execute("ALTER SESSION SET " + ", ".join(f"{name} = {value}" for name, value in self._session.items()))
         return session
 
@@ -434,8 +438,12 @@ class SnowflakeDestination(Warehouse):
 class _Session:
     """A Snowflake connection as the flow sees it. Once nothing is heard any more, it asks no further."""
 
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
+    def __init__(self, connection: Any, seconds: float) -> None:
+        self._connection, self._seconds = connection, max(1, int(seconds))
+        # The connector has one limit for a request and for a statement, and cancels what runs longer than it may
+        # be silent. A statement is given its own, and its requests keep the connection's.
+        asked = connection.cmd_query
+        connection.cmd_query = lambda *given, **how: asked(*given, **{**how, "timeout": connection.network_timeout})
         self._lost: Exception | None = None
 
     def execute(self, statement: str) -> int:
@@ -460,7 +468,7 @@ class _Session:
         if self._lost is not None:
             raise self._lost
         try:
-            return self._connection.cursor().execute(statement)
+            return self._connection.cursor().execute(statement, timeout=self._seconds)
         except Error as error:
             if isinstance(error, OperationalError | InterfaceError) or broken(error.errno):
                 self._lost = error

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from threading import Thread
+from threading import Thread, Timer
 
 import boto3
 import pyarrow as pa
@@ -199,6 +200,9 @@ def test_a_resource_of_the_users_own_is_used(here):
     own = SnowflakeDestination(name="shelf", connection=resource, database=options["database"])
     assert own.deliver(here.table([{"id": 1}])).rows == 1
     assert here.rows() == [{"id": 1}]
+    with closing(own.session()) as session:
+        connection = session._connection
+        assert (connection.network_timeout, connection.socket_timeout) == (60, 60)  # neither for ever
 
 
 def test_a_resource_of_another_kind_is_refused(here):
@@ -599,6 +603,20 @@ def test_a_connection_that_goes_silent_is_given_up_and_the_old_rows_stand(step, 
     assert not isinstance(gone.value, DestinationUnreachable)
     watcher.join()
     assert [row["id"] for row in here.rows()] == list(range(1000))
+
+
+def test_a_statement_may_take_longer_than_silence(here):
+    here.deliver([{"id": 1}])
+    other = here.shelf().session()
+    other.execute("BEGIN")
+    other.execute(f'UPDATE {here.path("MOGUL_DELIVERIES")} SET "OUTCOME" = "OUTCOME"')
+    shelf = here.shelf(connection_args={**here.shelf().connection_args, "network_timeout": 1})
+    freeing = Timer(3, other.close)
+    freeing.start()
+    began = time.monotonic()
+    assert here.deliver([{"id": 2}], to=shelf).outcome is Outcome.DELIVERED
+    assert time.monotonic() - began > 2
+    assert "ABORT" not in here.said()
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 599])

@@ -276,6 +276,11 @@ async def session(request: Request) -> Response:
     return await fakesnow.server.session(request)
 
 
+async def aborted(request: Request) -> Response:
+    statements.append((fakesnow.server.to_conn(fakesnow.server.to_token(request)).database or "", "ABORT"))
+    return JSONResponse({"success": True})
+
+
 async def listed(request: Request) -> Response:
     database = request.query_params["database"]
     return JSONResponse([said for place, said in statements if place == database])
@@ -302,6 +307,7 @@ def serve(port: int, file: Path) -> None:
     routes: list[tuple[str, str, Callable[[Request], Any]]] = [
         ("POST", "/session/v1/login-request", login),
         ("POST", "/queries/v1/query-request", query),
+        ("POST", "/queries/v1/abort-request", aborted),
         ("POST", "/session", session),
         ("POST", "/telemetry/send", lambda _: JSONResponse({"success": True})),
         ("GET", "/peer/statements", listed),
