@@ -139,7 +139,35 @@ def test_a_secret_that_is_not_set_is_named_by_its_variable(monkeypatch):
 
 def test_dagster_takes_every_schedule_that_is_let_through():
     """One that it does not would keep all destinations from loading."""
-    parts = ("* 0 5 23 24 59 60 31 32 12 13 7 8 L mon jan 1-5 5-1 */5 */0 1,2 1-3/2 0/15 sat-sun fri,mon 2#1 ?").split()
+    parts = [
+        "*",
+        "0",
+        "5",
+        "23",
+        "24",
+        "59",
+        "60",
+        "31",
+        "32",
+        "12",
+        "13",
+        "7",
+        "8",
+        "L",
+        "mon",
+        "jan",
+        "1-5",
+        "5-1",
+        "*/5",
+        "*/0",
+        "1,2",
+        "1-3/2",
+        "0/15",
+        "sat-sun",
+        "fri,mon",
+        "2#1",
+        "?",
+    ]
     chance = random.Random(3)
     lines = {" ".join(chance.choices(parts, k=5)) for _ in range(5000)}
     taken = {line for line in lines if _is_cron(line)}

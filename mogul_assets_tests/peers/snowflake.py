@@ -16,6 +16,7 @@ from typing import Any
 import requests
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from tenacity import Retrying, stop_after_attempt, wait_random
 
 from mogul_assets.destinations.dialect import ascii_lower
 from mogul_assets_tests.destinations.place import Spot, State, canonical
@@ -66,7 +67,11 @@ def _administrator(port: int) -> Any:
 
 def options(spot: Spot) -> dict[str, Any]:
     """Settings of a destination with a database of the spot's own, which is made here."""
-    _administrator(spot.address["port"]).cursor().execute(f'CREATE DATABASE IF NOT EXISTS "{_database(spot)}"')
+    made = f'CREATE DATABASE IF NOT EXISTS "{_database(spot)}"'
+    # Two processes that make it at once: DuckDB refuses one of them, and finds it there the next time.
+    Retrying(stop=stop_after_attempt(10), wait=wait_random(0.1, 0.5), reraise=True)(
+        _administrator(spot.address["port"]).cursor().execute, made
+    )
     return {
         "account": "peer",
         "user": USER,
