@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -49,12 +50,13 @@ def instance(project: Project) -> Iterator[dg.DagsterInstance]:
     Raises:
         StoreUnwritable: its folder may not be written to, or is full.
     """
+    home = project.home
     try:
         opened = dg.DagsterInstance.get()
     except Exception as error:
         reason = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise _unkept(project, error) or StoreUnwritable(
-            f"cannot keep Dagster's state in {project.home}: {reason}",
+        raise _unkept(home, error) or StoreUnwritable(
+            f"cannot keep Dagster's state in {home}: {reason}",
             remedy="name another folder: export DAGSTER_HOME=…",
         ) from error
     try:
@@ -62,15 +64,15 @@ def instance(project: Project) -> Iterator[dg.DagsterInstance]:
             _close_abandoned(opened)
             yield opened
     except DBAPIError as error:
-        raise _unkept(project, error) or error from error
+        raise _unkept(home, error) or error from error
 
 
-def _unkept(project: Project, error: Exception) -> StoreUnwritable | None:
+def _unkept(home: Path, error: Exception) -> StoreUnwritable | None:
     """What to say where Dagster's own files no longer fit on the disk; ``None`` where it is not that."""
     if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF not in _FULL:
         return None
     return StoreUnwritable(
-        f"cannot keep Dagster's state in {project.home}: the disk is full",
+        f"cannot keep Dagster's state in {home}: the disk is full",
         remedy="make room, then run again; what was delivered stands",
     )
 
