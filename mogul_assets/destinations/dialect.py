@@ -16,6 +16,7 @@ from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.columns import Evolution, description, distinct, is_json
 from mogul_assets.destinations.log import KEPT, Entry
 from mogul_assets.errors import DestinationRefused
+from mogul_assets.store.sql import literal
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import BEGINNING
 
@@ -439,6 +440,11 @@ def ascii_upper(name: str) -> str:
 
 def ascii_lower(name: str) -> str:
     return name.encode().lower().decode()
+
+
+def escaped(text: str) -> str:
+    """A text in quotes, where a backslash within begins an escape sequence: in Snowflake and in Redshift."""
+    return literal(text.replace("\\", "\\\\"))
 
 
 def utc(at: datetime) -> str:

@@ -25,7 +25,7 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
 from mogul_assets.destinations.columns import conforming, conforms
-from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, utc
+from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, escaped, utc
 from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
@@ -70,11 +70,6 @@ def _lengthens(change: object) -> bool:
     return isinstance(change, tuple) and change[1] == _TEXT and str(change[0]).startswith("character varying(")
 
 
-def _literal(text: str) -> str:
-    """A backslash escapes, and E'' is not known: https://github.com/jOOQ/jOOQ/issues/10628."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
 def _keys(table: Table) -> str:
     """Rows of one key lie together; they are sorted by what deliveries replace them by, or else by the key."""
     sorted_by = [table.window_column] if table.window_column else table.key
@@ -114,7 +109,7 @@ DIALECT = _Redshift(
     },
     fold=ascii_lower,
     quote=quoted,
-    literal=_literal,
+    literal=escaped,  # and E'' is not known: https://github.com/jOOQ/jOOQ/issues/10628
     moment=lambda at: f"TIMESTAMP '{utc(at)}'",
     parsed="JSON_PARSE({})",
     unparsed="NOT CAN_JSON_PARSE({})",
@@ -271,8 +266,8 @@ class RedshiftDestination(Warehouse):
     # Looking and loading.
 
     def look(self, session: Session, names: Sequence[str]) -> There:
-        schema = _literal(ascii_lower(self.schema_))
-        tables = ", ".join(_literal(ascii_lower(name)) for name in names)
+        schema = escaped(ascii_lower(self.schema_))
+        tables = ", ".join(escaped(ascii_lower(name)) for name in names)
         ((schemas,),) = session.rows(f"SELECT count(*) FROM pg_catalog.pg_namespace WHERE nspname = {schema}")
         described = (
             " FROM pg_catalog.pg_class AS c JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace{}"
@@ -324,7 +319,7 @@ class RedshiftDestination(Warehouse):
         """Copies what is staged; where a file is refused, the column is looked up."""
         from psycopg2 import Error  # noqa: PLC0415 - only where it is needed
 
-        manifest = _literal(f"{staged.url}/{MANIFEST}")
+        manifest = escaped(f"{staged.url}/{MANIFEST}")
         try:
             session.execute(f"COPY {staging} FROM {manifest} {self._authorised()} FORMAT AS PARQUET MANIFEST")
         except Error as error:
@@ -344,7 +339,7 @@ class RedshiftDestination(Warehouse):
         if self.role == "default":
             return "IAM_ROLE default"
         if self.role is not None:
-            return f"IAM_ROLE {_literal(self.role)}"
+            return f"IAM_ROLE {escaped(self.role)}"
         assert self.access_key_id is not None
         assert self.secret_access_key is not None
         given = {
@@ -352,7 +347,7 @@ class RedshiftDestination(Warehouse):
             "SECRET_ACCESS_KEY": self.secret_access_key,
             "SESSION_TOKEN": self.session_token,
         }
-        return " ".join(f"{word} {_literal(key.reveal())}" for word, key in given.items() if key is not None)
+        return " ".join(f"{word} {escaped(key.reveal())}" for word, key in given.items() if key is not None)
 
     # What errors mean.
 
@@ -416,9 +411,9 @@ class RedshiftDestination(Warehouse):
 
     def _refuse_others(self, session: Session) -> None:
         """Refuse tables of the datasets that another user owns: only the owner may change their columns."""
-        names = ", ".join(_literal(name) for name in (*DATASETS, LOG))
+        names = ", ".join(escaped(name) for name in (*DATASETS, LOG))
         foreign = session.rows(
-            f"SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = {_literal(ascii_lower(self.schema_))}"
+            f"SELECT tablename FROM pg_catalog.pg_tables WHERE schemaname = {escaped(ascii_lower(self.schema_))}"
             f" AND tablename IN ({names}) AND tableowner <> current_user AND NOT EXISTS"
             " (SELECT 1 FROM pg_catalog.pg_user WHERE usename = current_user AND usesuper) ORDER BY 1"
         )

@@ -21,7 +21,7 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import snowflake_stage
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
-from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, utc
+from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, escaped, utc
 from mogul_assets.destinations.snowflake_errors import GRANTS, broken, meaning
 from mogul_assets.destinations.snowflake_stage import Bucket, GoogleBucket, S3Bucket, Staged
 from mogul_assets.destinations.trial import Trial
@@ -41,11 +41,6 @@ TEXT_BYTES = 16_777_216
 """What a VARCHAR or a VARIANT holds: https://docs.snowflake.com/en/sql-reference/data-types-text"""
 
 
-def _literal(text: str) -> str:
-    r"""A backslash begins an escape sequence: https://docs.snowflake.com/en/sql-reference/data-types-text."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
-
-
 def _moment(at: datetime) -> str:
     return f"'{utc(at)} +00:00'::TIMESTAMP_TZ"
 
@@ -62,7 +57,7 @@ DIALECT = Dialect(
     },
     fold=ascii_upper,
     quote=quoted,
-    literal=_literal,
+    literal=escaped,  # https://docs.snowflake.com/en/sql-reference/data-types-text
     moment=_moment,
     # Of two values under one key the last is kept, as everywhere; without 'd' such an object is an error.
     parsed="PARSE_JSON({}, 'd')",
@@ -211,7 +206,7 @@ class SnowflakeDestination(Warehouse):
             "AUTOCOMMIT": "TRUE",
             "TIMEZONE": "'UTC'",  # a day becomes a moment of UTC
             "QUOTED_IDENTIFIERS_IGNORE_CASE": "FALSE",  # the staging table's columns are named as the files' are
-            "QUERY_TAG": _literal(self.query_tag),
+            "QUERY_TAG": escaped(self.query_tag),
             "DATE_INPUT_FORMAT": "'AUTO'",  # an account may have one of its own, and read our literals by it
             "TIMESTAMP_INPUT_FORMAT": "'AUTO'",
             "LOCK_TIMEOUT": str(LOCK_SECONDS),  # half a day otherwise

@@ -193,15 +193,15 @@ class Warehouse(Destination):
                     done = self._patiently(at, lambda: self._transacted(session, table, statements, staging, entry))
                 finally:
                     self._quietly(lambda: self.unstage(session, table, staging), f"remove {staging}")
-        delivered = done.delivered(self.location(table.dataset), seconds=time.monotonic() - began)
+        anew = done.outcome is Outcome.DELIVERED and any(plan.anew for plan in plans)
+        delivered = done.delivered(self.location(table.dataset), seconds=time.monotonic() - began, anew=anew)
         details: dict[str, str | int | float] = dict(delivered.details)
         if fitted.nulled:
             details["oversize"] = fitted.nulled
         if statements.rewritten:
             details["rewritten"] = ", ".join(statements.rewritten)
             _log.warning("%s: columns were rewritten for a new type: %s", at, details["rewritten"])
-        anew = done.outcome is Outcome.DELIVERED and any(plan.anew for plan in plans)
-        return replace(delivered, details=details, anew=anew)
+        return replace(delivered, details=details)
 
     def preview(self, table: Table) -> Preview:
         """What ``deliver`` would do, with its statements; it raises what that would refuse.

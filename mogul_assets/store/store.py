@@ -372,7 +372,7 @@ class Store:
             "files": files,
             "location": location,
         }
-        if table.window is not None and _differing(self._standing(table.dataset), files):
+        if table.window is not None and _differing(self._standing(table.dataset) or {}, files):
             mark = msgspec.structs.replace(before, **arrived)
         else:
             mark = Watermark(generation=table.generation, read_at=table.read_at, **arrived)
@@ -512,6 +512,6 @@ def _uncovered(before: Sequence[RawRead], landed: RawRead) -> list[RawRead]:
     return [read for read in before if read.window is None or not window.covers(read.window)]
 
 
-def _differing(here: Mapping[str, str] | None, there: Mapping[str, str]) -> set[str]:
+def _differing(here: Mapping[str, str], there: Mapping[str, str]) -> set[str]:
     """The months whose checksums are not the same."""
-    return {month for month in (here or {}).keys() | there.keys() if (here or {}).get(month) != there.get(month)}
+    return {month for month in here.keys() | there.keys() if here.get(month) != there.get(month)}
