@@ -14,7 +14,7 @@ from mogul_assets_tests.project import NOW, Project
 
 SLOW = (
     *("assets/", "automation/", "refresh/", "calculated/test_movements.py", "destinations/test_killed.py"),
-    *("cli/test_bad_input.py", "cli/test_commands.py", "cli/test_sandbox.py"),
+    *("cli/test_bad_input.py", "cli/test_commands.py", "cli/test_sandbox.py", "sandbox/test_process.py"),
 )
 """Whole refreshes, processes of their own, and walks over every point of a work: most of the suite's time."""
 

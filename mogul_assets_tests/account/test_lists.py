@@ -151,6 +151,7 @@ def test_a_cursor_that_is_refused_begins_the_list_again():
     assert len(basket.by("uuid")) == 450
 
 
+@pytest.mark.slow
 def test_a_slow_sink_is_not_run_ahead_of():
     class Blocked(Basket):
         def put(self, page):

@@ -213,6 +213,7 @@ class TestNetPayments:
         assert warnings(result) == {"net_payments_readable": (2, ("ds_2",))}
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 10**12), st.sampled_from(["EUR", "USD"])), max_size=8), st.data())
 def test_net_payments_do_not_depend_on_the_order_of_transactions(amounts, data):

@@ -313,6 +313,7 @@ def test_a_table_of_nulls_arrives(destination, place, table, tmp_path):
     assert place.rows(tmp_path) == rows
 
 
+@pytest.mark.slow
 def test_a_large_table_arrives_in_order(destination, place, table, tmp_path):
     ids = pa.array(range(300_000), pa.int64())
     large = table(pa.table({"id": ids, "name": ids.cast(pa.string())}))
@@ -467,6 +468,7 @@ def deliver(place, folder, *tables):
         place.destination(folder).deliver(table)
 
 
+@pytest.mark.slow
 def test_two_deliveries_at_once_both_end_and_the_newer_wins(place, table, tmp_path):
     generations = [new_generation(on(2026, month)) for month in (1, 2)]
     tables = [
@@ -479,6 +481,7 @@ def test_two_deliveries_at_once_both_end_and_the_newer_wins(place, table, tmp_pa
         assert place.rows(tmp_path) == rows_of(tables[1])
 
 
+@pytest.mark.slow
 def test_a_reader_sees_the_old_or_the_new_whole(place, table, tmp_path):
     tables = [table([{"id": number, "turn": turn} for number in range(1_000)]) for turn in range(12)]
     place.destination(tmp_path).deliver(tables[0])
@@ -502,6 +505,7 @@ def deliver_to_a_full_disk(place, folder, table):
         place.destination(folder).deliver(table)
 
 
+@pytest.mark.slow
 @pytest.mark.needs(DISK)
 def test_a_full_disk_is_told_and_what_lay_there_stands(place, table, tmp_path):
     chance = random.Random(7)

@@ -263,6 +263,7 @@ def test_threads_of_one_process_wait_for_each_other(shelf, file, table):
     assert asked(file, "SELECT count(*) FROM mogul_deliveries") == [(8,)]
 
 
+@pytest.mark.slow
 def test_a_delivery_needs_no_more_memory_than_it_may(file, table):
     ids = pa.array(range(300_000), pa.int64())
     texts = pa.array([f"{number * 2654435761 % 2**64:016x}" * 8 for number in range(300_000)])

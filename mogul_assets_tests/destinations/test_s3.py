@@ -99,6 +99,7 @@ def test_a_resource_of_the_users_own_is_used(place, table, tmp_path):
     assert place.rows(tmp_path) == [{"id": 1}]
 
 
+@pytest.mark.slow
 def test_a_role_that_does_not_answer_for_a_moment_may_pass(table, monkeypatch):
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)

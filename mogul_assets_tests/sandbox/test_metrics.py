@@ -34,6 +34,7 @@ def test_the_five_sums_are_those_of_the_movements_by_type(account, company, inte
     assert {key: cents for key, cents in figures.items() if cents} == {key: c for key, c in sums.items() if c}
 
 
+@pytest.mark.slow
 def test_the_level_is_the_sum_of_all_movements_until_then(account, company):
     for entry in account.json("/metrics/mrr", **WHOLE)["entries"]:
         end = date.fromisoformat(entry["date"])

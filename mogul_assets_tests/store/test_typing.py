@@ -162,6 +162,7 @@ def row_by_row(read, pages):
     return [tolerant.type_page(each, READS[read].root, typed_datasets(read), known) for each in pages]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("read", INVENTED)
 @settings(max_examples=120, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
