@@ -150,9 +150,9 @@ def _written(source: Path, schema: pa.Schema, layout: Layout, folder: Path) -> I
             path, rows = folder / f"{token_hex(8)}.{layout.ext}", 0
             with ExitStack() as stack:
                 sink = stack.enter_context(pa.OSFile(str(path), "wb"))
-                writer = _writer(stack, sink, schema, layout)
+                writer = writing(stack, sink, schema, layout)
                 while following is not None:
-                    writer.write_batch(following if layout.format == "parquet" else _readable(following))
+                    writer.write_batch(following if layout.format == "parquet" else readable(following))
                     rows += following.num_rows
                     following = next(batches, None)
                     if sink.tell() >= layout.bytes:
@@ -160,7 +160,8 @@ def _written(source: Path, schema: pa.Schema, layout: Layout, folder: Path) -> I
             yield path, rows
 
 
-def _writer(stack: ExitStack, sink: pa.NativeFile, schema: pa.Schema, layout: Layout) -> _Writer:
+def writing(stack: ExitStack, sink: pa.NativeFile, schema: pa.Schema, layout: Layout) -> _Writer:
+    """Writes batches to ``sink`` until ``stack`` is closed; ``readable`` ones, but for Parquet."""
     writer: _Writer
     if layout.format == "parquet":
         writer = stack.enter_context(pq.ParquetWriter(sink, schema, compression=layout.compression))
@@ -170,7 +171,7 @@ def _writer(stack: ExitStack, sink: pa.NativeFile, schema: pa.Schema, layout: La
     if layout.format == "jsonl":
         return _Lines(sink, schema)
     options = pyarrow.csv.WriteOptions(eol="\r\n")  # RFC 4180; text is always quoted, so that null is unlike empty
-    texts = _readable(schema.empty_table()).schema
+    texts = readable(schema.empty_table()).schema
     writer = stack.enter_context(pyarrow.csv.CSVWriter(sink, texts, write_options=options))
     return writer
 
@@ -178,7 +179,7 @@ def _writer(stack: ExitStack, sink: pa.NativeFile, schema: pa.Schema, layout: La
 _Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
 
 
-def _readable(rows: _Rows) -> _Rows:
+def readable(rows: _Rows) -> _Rows:
     """With moments as ISO 8601 writes them, to the microsecond and in UTC."""
     for place, field in enumerate(rows.schema):
         if pa.types.is_timestamp(field.type):

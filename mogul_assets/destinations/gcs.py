@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from mogul_assets.errors import ConfigurationError, DestinationRefused, Destinat
 _RETRYING = 20
 """Seconds after which the client begins no further try; by itself it goes on for two minutes."""
 _PART = 16 * 2**20
+_SIGNER = "name the key of a service account: credentials"
 _REMEDIES = {404: "make the bucket, or correct its name", 412: "it is tried again"}
 
 
@@ -167,6 +169,25 @@ class GCSBucket(Bucket):
         for _ in pages:
             pass
         yield from (prefix.removeprefix(self._prefix) for prefix in pages.prefixes)
+
+    def link(self, key: str, seconds: int) -> str:
+        from google.auth.credentials import Signing  # noqa: PLC0415 - only where it is needed
+
+        if not isinstance(self._client._credentials, Signing):  # noqa: SLF001 - nothing public says who signs
+            raise DestinationRefused("the machine's credentials cannot sign links", remedy=_SIGNER)
+        shown = f'attachment; filename="{key.rpartition("/")[2]}"'
+        link: str = self._blob(key).generate_signed_url(
+            version="v4", expiration=timedelta(seconds=seconds), response_disposition=shown
+        )
+        return link
+
+    def links_end_early(self) -> Problem | None:
+        # https://cloud.google.com/storage/docs/authentication/creating-signatures
+        from google.oauth2.service_account import Credentials  # noqa: PLC0415 - only where it is needed
+
+        if isinstance(self._client._credentials, Credentials):  # noqa: SLF001 - nothing public says who signs
+            return None
+        return Problem("links are signed by a key of Google's own, which may end after 12 hours", _SIGNER)
 
     def in_parts(self, key: str) -> None:
         self._blob(key).create_resumable_upload_session(size=_PART, **self._limits)

@@ -138,6 +138,18 @@ class Bucket(ABC):
     def removal(self, glob: str) -> str:
         """The command that removes the objects of these keys."""
 
+    def link(self, key: str, seconds: int) -> str:  # noqa: ARG002 - a folder has none
+        """What fetches the object for so long without a log-in, as a file of the name that the key ends in.
+
+        Raises:
+            DestinationRefused: where such credentials cannot sign one.
+        """
+        raise DestinationRefused(f"{self.root} has no links", remedy="name an S3, GCS or Azure Blob destination")
+
+    def links_end_early(self) -> Problem | None:
+        """Why a link may end before its time; ``None`` where it does not."""
+        return None
+
     def in_parts(self, key: str) -> None:  # noqa: B027 - not every place has parts
         """Begin to make a large object in parts, and leave it at that."""
 
@@ -572,6 +584,13 @@ class ObjectStore(Objects):
 
     prefix: str = Field(default="", description="Everything lies below it, such as chartmogul/production.")
     connection: dg.ResourceDependency[dg.ConfigurableResource[Any] | None] = None  # type: ignore[assignment]
+
+    @contextmanager
+    def holding(self, doing: str) -> Iterator[Bucket]:
+        """The bucket, for what is no dataset; ``doing`` is what its errors say that it was for."""
+        with self._opened() as bucket, self._telling(bucket) as step:
+            step.doing, step.stands = doing, ""
+            yield bucket
 
     @property
     def _prefix(self) -> str:
