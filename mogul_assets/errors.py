@@ -61,6 +61,14 @@ class StoreUnwritable(TerminalError):
     """The store's place is full or may not be written to."""
 
 
+class LedgerUnavailable(TransientError):
+    """The ledger's database could not be reached, or another process holds it."""
+
+
+class LedgerUnusable(TerminalError):
+    """The ledger's place is full, may not be written to, or was written by a newer version."""
+
+
 class DestinationUnavailable(TransientError):
     """The destination could not be reached, or something in it is held by somebody else."""
 

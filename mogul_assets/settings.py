@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -25,11 +26,42 @@ from mogul_assets.errors import ConfigurationError
 from mogul_assets.store.window import Month
 
 FILE = "mogul.yaml"
-NAMED_SCHEDULES = {"daily": "0 9 * * *", "weekly": "0 9 * * 0", "monthly": "0 9 1 * *", "hourly": "0 * * * *"}
-"""ChartMogul's own times: 9:00 UTC each day, each Sunday, each first of the month."""
+NAMED_SCHEDULES = {
+    "daily": "0 {hour} * * *",
+    "weekly": "0 {hour} * * 0",
+    "monthly": "0 {hour} 1 * *",
+    "hourly": "0 * * * *",
+}
+"""ChartMogul's own times: at 9:00 UTC each day, each Sunday, each first of the month."""
+HOUR = 9
+REAL_TIME = "real_time"
+"""The schedule of what tells movements as they happen: it has no times."""
 
 RESERVED = {"account", "source_data", "calculated_data", "internal", "mogul", "store", "refresh", "configuration"}
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
+
+
+@dataclass(frozen=True, slots=True)
+class Habits:
+    """What an entry of a type means where it says nothing, as ChartMogul's own destinations have it.
+
+    ``schedules`` are names that this type has other times for than ``NAMED_SCHEDULES``.
+    """
+
+    datasets: tuple[str, ...] = tuple(DATASETS)
+    schedule: str | None = None
+    schedules: Mapping[str, str] = field(default_factory=dict)
+    time_zone: str = "UTC"
+
+
+HABITS: Mapping[str, Habits] = {
+    "email": Habits(datasets=("custom_attributes", "tags", "customers", "mrr_movements")),
+    "intercom": Habits(datasets=("customers",), schedule="daily", time_zone="Europe/Paris"),
+    "slack": Habits(datasets=("mrr_movements",), schedule=REAL_TIME, schedules={"weekly": "0 {hour} * * 1"}),
+    "webhook": Habits(datasets=("mrr_movements",), schedule=REAL_TIME),
+}
+"""Of the types that do not take everything, at any time."""
+_TELL_AS_IT_HAPPENS = {name for name, habits in HABITS.items() if habits.schedule == REAL_TIME}
 
 
 class _Frozen(BaseModel):
@@ -116,6 +148,19 @@ class AccountSettings(_Frozen):
         return self
 
 
+class LedgerSettings(_Frozen):
+    """Where messages are remembered: a file beside the store, or the Postgres database of a URL."""
+
+    path: Path | None = None
+    url: Secret | None = None
+
+    @model_validator(mode="after")
+    def _one_place(self) -> LedgerSettings:
+        if self.path is not None and self.url is not None:
+            raise ValueError("name one place: path: out/ledger.db, or url: {env: NAME}")
+        return self
+
+
 class StoreSettings(_Frozen):
     """Where reads and datasets live, and how many rows may be unreadable before a refresh is refused."""
 
@@ -127,7 +172,8 @@ class StoreSettings(_Frozen):
 class Entry:
     """One destination of the file. ``options`` are its type's own settings; ``problem`` is what is wrong with it.
 
-    It is delivered to after each tick of ``schedule``, a cron line, and with ``on_refresh`` after every refresh.
+    It is delivered to after each tick of ``schedule``, a cron line in ``time_zone``, and with ``on_refresh`` after
+    every refresh. ``period`` is the schedule's name where it has one: what a recap tells of.
     """
 
     name: str
@@ -138,6 +184,12 @@ class Entry:
     line: int
     problem: str | None = None
     on_refresh: bool = False
+    period: str | None = None
+    time_zone: str = "UTC"
+
+    @property
+    def real_time(self) -> bool:
+        return self.period == REAL_TIME
 
 
 @dataclass(frozen=True)
@@ -147,6 +199,7 @@ class Settings:
     file: Path
     account: AccountSettings
     store: StoreSettings
+    ledger: LedgerSettings
     destinations: Mapping[str, Entry] = field(default_factory=dict)
 
     def entry(self, name: str) -> Entry:
@@ -169,7 +222,7 @@ def load(file: Path | None = None) -> Settings:
     """
     file = (file or Path(os.environ.get("MOGUL_FILE", FILE))).absolute()
     root = _parse(file)
-    known = {"account", "store", "destinations"}
+    known = {"account", "store", "ledger", "destinations"}
     for key in root:
         if key not in known:
             raise _wrong(file, root, key, f"unknown key '{key}'", f"there are: {', '.join(sorted(known))}")
@@ -178,6 +231,8 @@ def load(file: Path | None = None) -> Settings:
     account = _model(file, root, "account", AccountSettings)
     store = _model(file, root, "store", StoreSettings) if "store" in root else StoreSettings()
     store = store.model_copy(update={"path": file.parent / store.path})
+    ledger = _model(file, root, "ledger", LedgerSettings) if "ledger" in root else LedgerSettings()
+    ledger = ledger.model_copy(update={"path": file.parent / (ledger.path or store.path.parent / "ledger.db")})
     entries = root.get("destinations") or CommentedMap()
     if not isinstance(entries, CommentedMap):
         raise _wrong(file, root, "destinations", "destinations is not a mapping", "write  name: {type: duckdb, …}")
@@ -193,7 +248,7 @@ def load(file: Path | None = None) -> Settings:
                 "use a-z, 0-9 and _, like my_warehouse",
             )
         destinations[name] = _entry(name, entries[name], entries.lc.key(name)[0] + 1)
-    return Settings(file, account, store, destinations)
+    return Settings(file, account, store, ledger, destinations)
 
 
 def _parse(file: Path) -> CommentedMap:
@@ -236,27 +291,58 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     options = _plain(body) if isinstance(body, CommentedMap) else {}
     problem = None if isinstance(body, CommentedMap) else "it is not a mapping; write  type: duckdb  below it"
     type_ = options.pop("type", None)
-    schedule = options.pop("schedule", None)
+    habits = HABITS.get(str(type_), Habits())
+    schedule = options.pop("schedule", habits.schedule)
+    hour = options.pop("hour", None)
+    time_zone = str(options.pop("time_zone", habits.time_zone))
     on_refresh = options.pop("on_refresh", False)
     wanted = options.pop("datasets", "all")
     if problem is None and not isinstance(type_, str):
         problem = "it names no type; write  type: duckdb"
-    named = tuple(DATASETS) if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
+    named = habits.datasets if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
     unknown = [dataset for dataset in named if dataset not in DATASETS]
     if unknown:
         problem = problem or f"unknown dataset '{unknown[0]}'; there are: {', '.join(DATASETS)}"
     if not named:
         problem = problem or "datasets names none; leave it out for all of them"
-    cron = NAMED_SCHEDULES.get(str(schedule), schedule)
-    if cron is not None and not _is_cron(str(cron)):
-        names = ", ".join(NAMED_SCHEDULES)
-        problem = problem or f"'{schedule}' is no schedule; write {names}, or a cron line such as '15 6 * * *'"
+    if hour is not None and (not isinstance(hour, int) or not 0 <= hour <= 23):
+        problem, hour = problem or f"hour is '{hour}'; write a whole hour, 0 to 23", None
+    if not _is_time_zone(time_zone):
+        problem, time_zone = problem or f"'{time_zone}' is no time zone; write one such as Europe/Paris", "UTC"
+    cron = {**NAMED_SCHEDULES, **habits.schedules}.get(str(schedule), schedule)
+    if hour is not None and "{hour}" not in str(cron):
+        problem = problem or "hour goes with daily, weekly or monthly; leave it out"
+    period = str(schedule) if schedule in (*NAMED_SCHEDULES, REAL_TIME) else None
+    if schedule == REAL_TIME and type_ in _TELL_AS_IT_HAPPENS:
         cron = None
+    if cron is not None and not _is_cron(cron := str(cron).replace("{hour}", str(HOUR if hour is None else hour))):
+        names = ", ".join((*NAMED_SCHEDULES, *([REAL_TIME] if type_ in _TELL_AS_IT_HAPPENS else [])))
+        problem = problem or f"'{schedule}' is no schedule; write {names}, or a cron line such as '15 6 * * *'"
+        cron = period = None
     if not isinstance(on_refresh, bool):
         problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
     # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
-    datasets = tuple(dataset for dataset in DATASETS if dataset in named) or tuple(DATASETS)
-    return Entry(name, str(type_ or "unknown"), datasets, options, cron, line, problem, on_refresh is True)
+    datasets = tuple(dataset for dataset in DATASETS if dataset in named) or habits.datasets
+    return Entry(
+        name,
+        str(type_ or "unknown"),
+        datasets,
+        options,
+        cron,
+        line,
+        problem,
+        on_refresh=on_refresh is True,
+        period=period,
+        time_zone=time_zone,
+    )
+
+
+def _is_time_zone(text: str) -> bool:
+    try:
+        ZoneInfo(text)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
 
 
 _CRON = tuple(

@@ -173,3 +173,45 @@ def test_dagster_takes_every_schedule_that_is_let_through():
     taken = {line for line in lines if _is_cron(line)}
     assert len(taken) > 50
     assert [line for line in taken if not is_valid_cron_schedule(line)] == []
+
+
+@pytest.mark.parametrize(
+    ("entry", "cron", "zone", "period"),
+    [
+        ("type: slack", None, "UTC", "real_time"),
+        ("type: slack, schedule: weekly", "0 9 * * 1", "UTC", "weekly"),
+        ("type: slack, schedule: daily, hour: 7, time_zone: America/New_York", "0 7 * * *", "America/New_York", "daily"),
+        ("type: email, schedule: weekly", "0 9 * * 0", "UTC", "weekly"),
+        ("type: email, schedule: monthly", "0 9 1 * *", "UTC", "monthly"),
+        ("type: intercom", "0 9 * * *", "Europe/Paris", "daily"),
+        ("type: webhook", None, "UTC", "real_time"),
+        ("type: files, schedule: 15 6 * * *, time_zone: Asia/Tokyo", "15 6 * * *", "Asia/Tokyo", None),
+    ],
+)
+def test_each_type_keeps_chartmoguls_own_times_unless_told_otherwise(written, entry, cron, zone, period):
+    one = load(written(f"{SANDBOX}destinations:\n  a: {{{entry}}}\n")).entry("a")
+    assert (one.schedule, one.time_zone, one.period, one.problem) == (cron, zone, period, None)
+
+
+@pytest.mark.parametrize(
+    ("entry", "problem"),
+    [
+        ("schedule: real_time", "'real_time' is no schedule"),
+        ("schedule: daily, hour: 24", "hour is '24'"),
+        ("schedule: hourly, hour: 7", "hour goes with daily, weekly or monthly"),
+        ("schedule: 0 {hour} * * *, hour: seven", "hour is 'seven'"),
+        ("schedule: daily, time_zone: Paris", "'Paris' is no time zone"),
+        ("schedule: '{nine} * * * *'", "is no schedule"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_a_problem_of_its_own_entry(written, entry, problem):
+    one = load(written(f"{SANDBOX}destinations:\n  a: {{type: files, {entry}}}\n")).entry("a")
+    assert one.problem is not None
+    assert problem in one.problem
+
+
+def test_messages_are_remembered_beside_the_store_or_where_the_file_says(written):
+    assert load(written(SANDBOX + "store: {path: data/store}")).ledger.path.parts[-2:] == ("data", "ledger.db")
+    assert load(written(SANDBOX + "ledger: {url: {env: LEDGER_URL}}")).ledger.url == Secret(env="LEDGER_URL")
+    with pytest.raises(ConfigurationError, match="line 2: ledger: name one place"):
+        load(written(SANDBOX + "ledger: {url: {env: LEDGER_URL}, path: l.db}"))

@@ -33,7 +33,7 @@ def destination_schedule(entry: Entry, store: Path, since: Month, job: Any) -> d
         name=f"{entry.name}_schedule",
         job=job,
         cron_schedule=entry.schedule,
-        execution_timezone="UTC",
+        execution_timezone=entry.time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Refresh the account for {entry.name}; the sensor '{DELIVERIES}' then delivers.",
     )
@@ -109,7 +109,7 @@ def last_tick(entry: Entry, now: datetime) -> datetime | None:
         return None
     # Dagster's own reading of a cron line, so that schedule and sensor agree to the second. It is no public
     # name: the family is pinned, and a test holds it to what we use.
-    return next(reverse_cron_string_iterator(now.timestamp(), entry.schedule, "UTC")).astimezone(UTC)
+    return next(reverse_cron_string_iterator(now.timestamp(), entry.schedule, entry.time_zone)).astimezone(UTC)
 
 
 def served_tick(store: Store, entry: Entry, now: datetime) -> datetime | None:

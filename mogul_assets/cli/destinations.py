@@ -22,6 +22,8 @@ class Listed:
     type: str
     datasets: tuple[str, ...]
     schedule: str | None
+    time_zone: str
+    real_time: bool
     on_refresh: bool
     problem: str | None
 
@@ -69,6 +71,8 @@ def list_(project: Project, *, as_json: bool) -> int:
             entry.type,
             entry.datasets,
             entry.schedule,
+            entry.time_zone,
+            entry.real_time,
             entry.on_refresh,
             configuration_problem(project.destination(entry.name)),
         )
@@ -85,7 +89,11 @@ def list_(project: Project, *, as_json: bool) -> int:
 
 
 def _when(one: Listed) -> str:
-    times = [f"{one.schedule} UTC" if one.schedule else "", "after each refresh" if one.on_refresh else ""]
+    times = [
+        f"{one.schedule} {one.time_zone}" if one.schedule else "",
+        "as it happens" if one.real_time else "",
+        "after each refresh" if one.on_refresh else "",
+    ]
     return ", ".join(filter(None, times)) or "by hand"
 
 

@@ -13,6 +13,7 @@ from pydantic import Field, ValidationError
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Capabilities, Delivered, Destination, Leftover, Permission, Preview
+from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, describe
 from mogul_assets.store.table import Table
@@ -51,6 +52,11 @@ class Misconfigured(Destination):
 
 CONNECTION = "connection"
 """The field of a destination that takes a user's own resource; it is no setting of ``mogul.yaml``."""
+
+LEDGER = "ledger"
+"""The field of a destination that remembers messages: the ledger that all of them share."""
+
+_HANDED = {CONNECTION, LEDGER}
 
 
 def configured(settings: Settings, entry: Entry, own: ConfigurableResource[Any] | None = None) -> Destination:
@@ -91,13 +97,18 @@ def _made(settings: Settings, entry: Entry, connection: ConfigurableResource[Any
                 remedy="give it none, or an IO manager that takes its place",
             )
         options[CONNECTION] = connection
+    if LEDGER in kind.model_fields:
+        options[LEDGER] = LedgerResource.of(settings.ledger)
+    for name, value in (("period", entry.period), ("time_zone", entry.time_zone)):
+        if name in kind.model_fields and value is not None:
+            options.setdefault(name, value)
     return kind(name=entry.name, **options)
 
 
 def _named_well(kind: type[Destination], options: Mapping[str, object]) -> None:
     """Dagster's resources take settings they do not know, and a required one that is absent as ``None``."""
     fields = {
-        field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", CONNECTION}
+        field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", *_HANDED}
     }
     for name in options:
         if name not in fields:

@@ -1,34 +1,58 @@
 """What the destinations share that send messages: write down first, then send what is due, and say what came of it."""
 
+import time
 from abc import abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
 
-from mogul_assets.destinations.base import Delivered, Destination
-from mogul_assets.messages.ledger import Ledger
-from mogul_assets.messages.message import Draft, News
-from mogul_assets.messages.sending import Policy, Send
+from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
+from mogul_assets.messages import sending
+from mogul_assets.messages.ledger import Enqueued, Ledger
+from mogul_assets.messages.message import Draft, News, State
+from mogul_assets.messages.news import news_of
+from mogul_assets.messages.sending import Drained, Policy, Send
+from mogul_assets.settings import LedgerSettings, Secret
 from mogul_assets.store.table import Table
 
 
 class LedgerResource(dg.ConfigurableResource[Any]):
-    """Where messages are remembered: a file, or a database by the variable that holds its URL."""
+    """Where messages are remembered: a file, or the database whose URL a variable holds."""
 
-    path: str
+    path: str | None = None
     url_variable: str | None = None
 
+    @classmethod
+    def of(cls, settings: LedgerSettings) -> "LedgerResource":
+        if settings.url is not None:
+            return cls(url_variable=settings.url.env)
+        return cls(path=str(settings.path))
+
     def open(self) -> Ledger:
-        raise NotImplementedError
+        """The ledger, made where there is none.
+
+        Raises:
+            ConfigurationError: the variable is not set, or holds no URL.
+            LedgerUnavailable: the database cannot be reached now.
+            LedgerUnusable: it can never be used as it is.
+        """
+        if self.url_variable is not None:
+            return Ledger(Secret(env=self.url_variable).reveal())
+        if self.path is None:
+            raise ConfigurationError("the ledger has no place", remedy="set ledger.path or ledger.url in mogul.yaml")
+        return Ledger.at(Path(self.path))
 
 
 class Messenger(Destination):
     """A destination that sends messages. Every message is in the ledger before it is tried.
 
-    A type says what it writes down (``drafts``, of movements as they happen; ``composed``, of a whole dataset) and
+    A type says what it writes down (``drafts``, of movements as they happen; ``composed``, of whole datasets) and
     how one message is tried (``sending``). When, how often and in which order is decided for all of them here.
     """
 
@@ -38,19 +62,19 @@ class Messenger(Destination):
 
     @property
     def real_time(self) -> bool:
-        """Whether it tells movements as they happen (its table is ``movement_news``), or the dataset on a schedule."""
+        """Whether it tells movements as they happen (its table is ``movement_news``), or datasets on a schedule."""
         return False
 
     def drafts(self, news: Sequence[News], now: datetime) -> Sequence[Draft]:
         """The messages that tell movements which the ledger does not know yet; each has its ``movement``.
 
         What is never to be sent is a draft that is ``left_out``. Movements that are late, and those dated before
-        the destination was first seen, are left out before they come here.
+        the destination was first seen, do not come here.
         """
         raise NotImplementedError
 
     def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
-        """The messages that tell these datasets (a recap, a mail). A subject that the ledger knows is not sent again."""
+        """The messages that tell these datasets (a recap, a mail). One whose subject is known is not sent again."""
         raise NotImplementedError
 
     @abstractmethod
@@ -58,4 +82,91 @@ class Messenger(Destination):
         """What tries one message; the connections that it needs live as long as the context."""
 
     def deliver(self, table: Table) -> Delivered:
-        raise NotImplementedError
+        return self.tell([table])
+
+    def tell(self, tables: Sequence[Table], *, again: bool = False) -> Delivered:
+        """Write down what these tables say, and send everything that is due.
+
+        Args:
+            tables: ``movement_news`` in real time, else the datasets that belong into one message.
+            again: also what was told before, as a message of its own ("send now").
+
+        Raises:
+            DestinationUnavailable: some messages were not taken; they wait in the ledger for their next try.
+            DestinationRefused: some never will be, or the destination is disabled.
+        """
+        began, moment = time.monotonic(), sending.now()
+        with self.ledger.open() as ledger:
+            enqueued = self._written_down(ledger, tables, moment, again=again)
+            standing = ledger.standing(self.name, moment)
+            if standing.disabled_at is not None:
+                raise DestinationRefused(
+                    f"{self.name} is disabled since {standing.disabled_at:%Y-%m-%d %H:%M} UTC: "
+                    f"{standing.disabled_reason}; what is news waits in the ledger",
+                    remedy=self._resume,
+                )
+            drained = sending.drain(ledger, self.name, self.sending(), self.POLICY)
+            waiting = ledger.counts(self.name).get(State.WAITING, 0)
+        self._judge(drained, waiting)
+        return Delivered(
+            Outcome.DELIVERED,
+            rows=drained.delivered,
+            bytes=drained.bytes,
+            seconds=time.monotonic() - began,
+            location=f"the ledger: mogul messages list {self.name}",
+            details={
+                "messages sent": drained.delivered,
+                "messages waiting": waiting,
+                **{f"movements {name.replace('_', ' ')}": count for name, count in vars(enqueued).items() if count},
+            },
+        )
+
+    def _written_down(self, ledger: Ledger, tables: Sequence[Table], moment: datetime, *, again: bool) -> Enqueued:
+        if self.real_time:
+            (table,) = tables
+            return ledger.enqueue_news(
+                self.name, news_of(table), lambda news: self.drafts(news, moment), moment, seen_at=table.read_at
+            )
+        drafts = self.composed(tables, moment)
+        if again:
+            drafts = [
+                replace(each, subject=f"{each.subject}, sent at {moment:%Y-%m-%d %H:%M:%S}")
+                for each in drafts
+                if each.left_out is None
+            ]
+        ledger.standing(self.name, moment)
+        ledger.enqueue(self.name, drafts, moment)
+        return Enqueued()
+
+    def _judge(self, drained: Drained, waiting: int) -> None:
+        look = f"mogul messages list {self.name}"
+        if drained.disabled is not None:
+            raise DestinationRefused(f"{self.name} is disabled from now on: {drained.disabled}", remedy=self._resume)
+        lost = drained.failed + drained.unknown
+        tried = drained.delivered + drained.again + lost
+        if lost:
+            raise DestinationRefused(
+                f"{self.name}: {lost:,} of {tried:,} messages came to no good end ({drained.problem})", remedy=look
+            )
+        if drained.again:
+            raise DestinationUnavailable(
+                f"{self.name}: {drained.again:,} of {tried:,} tries were not taken ({drained.problem}); "
+                f"{waiting:,} messages wait for their next one",
+                remedy=look,
+            )
+
+    @property
+    def _resume(self) -> str:
+        return f"mend the receiver, then  mogul destinations resume {self.name}"
+
+    def forget(self) -> list[Leftover]:
+        return [
+            Leftover(
+                what="what was sent, at its receivers, and its messages in the ledger",
+                remove="delete the former there; the latter go by age",
+            )
+        ]
+
+    def last_delivery(self, dataset: str) -> datetime | None:  # noqa: ARG002 - one ledger for all of them
+        with self.ledger.open() as ledger:
+            return next((one.succeeded_at for one in ledger.known() if one.name == self.name), None)

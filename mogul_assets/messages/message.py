@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -103,6 +103,16 @@ class Message:
     enqueued_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One try of a message that came to an end."""
+
+    message: Message
+    answer: Answer
+    at: datetime
+    seconds: float
+
+
 def utc(moment: datetime) -> datetime:
     return moment.astimezone(UTC)
 
@@ -141,12 +151,14 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     customer_email: str | None = None
     customer_company: str | None = None
     customer_status: str | None = None
+    customer_currency: str | None = None
+    customer_currency_sign: str | None = None
     customer_mrr: int = 0
     customer_arr: int = 0
     customer_url: str | None = None
     customer_external_ids: Sequence[str] = ()
     customer_data_source_uuid: str | None = None
-    custom_attributes: Mapping[str, Any] = field(default_factory=dict)
+    custom_attributes: Mapping[str, Any] = {}
 
     @property
     def movement(self) -> Movement:

@@ -1,0 +1,825 @@
+"""The ledger: one row for each message, from before its first try to long after its last.
+
+A message is written down before anybody tries it, and what a try came to is written down before the next one begins:
+whatever dies at any moment, nothing is lost, and only what was in flight is sent again, the same bytes under the
+same id. SQLite keeps it in a file; Postgres where several machines share it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import socket
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Self
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.engine import Connection, Engine, Row, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
+
+from mogul_assets.errors import ConfigurationError, DataRefused, LedgerUnavailable, LedgerUnusable
+from mogul_assets.messages.message import Draft, Message, News, Outcome, State, Tried
+from mogul_assets.messages.sending import GIVES_WAY_AFTER, Policy
+from mogul_assets.messages.tables import ATTEMPT, DESTINATION, HEAD, MESSAGE
+
+LATE = timedelta(hours=12)
+"""How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""
+CLAIMED_FOR = timedelta(minutes=3)
+"""Longer than any try may take; of a process of this machine that died, claims are released at once."""
+CHUNK = 500
+BUSY_SECONDS = 20
+ANSWER_CHARACTERS = 300
+OPEN = (State.WAITING.value, State.SENDING.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A destination as the ledger knows it. What is dated before ``started_at`` is history and never news."""
+
+    name: str
+    started_at: datetime
+    polled_at: datetime | None = None
+    succeeded_at: datetime | None = None
+    failing_since: datetime | None = None
+    disabled_at: datetime | None = None
+    disabled_reason: str | None = None
+
+
+@dataclass
+class Enqueued:
+    """What one look at the news came to, in movements."""
+
+    new: int = 0
+    left_out: int = 0
+    restated: int = 0
+    withdrawn: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    attempt: int
+    at: datetime
+    seconds: float
+    status: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A message as people look at it. Amounts are cents of the account's currency."""
+
+    id: str
+    destination: str
+    kind: str
+    subject: str
+    state: State
+    reason: str | None
+    attempts: int
+    enqueued_at: datetime
+    due_at: datetime
+    settled_at: datetime | None
+    sequence: int | None
+    movement_uuid: str | None
+    movement_date: datetime | None
+    movement_amount: int | None
+    restated_amount: int | None
+    payload: bytes | None = field(default=None, repr=False)
+    tries: tuple[Attempt, ...] = ()
+
+
+Compose = Callable[[Sequence[News]], Sequence[Draft]]
+
+
+class Ledger:
+    """One open ledger; close it, or use it in a ``with``. Not for several threads at once.
+
+    Args:
+        url: of SQLAlchemy; ``sqlite:///…`` or ``postgresql+psycopg2://…``.
+
+    Raises:
+        ConfigurationError: the URL is none.
+        LedgerUnavailable: the database cannot be reached now.
+        LedgerUnusable: it can never be used as it is.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            self._url = make_url(url)
+        except ArgumentError:
+            raise ConfigurationError(
+                "the ledger's URL is none", remedy="write  postgresql+psycopg2://user:password@host/database"
+            ) from None
+        if self._url.drivername in {"postgres", "postgresql"}:
+            self._url = self._url.set(drivername="postgresql+psycopg2")
+        self._sqlite = self._url.get_backend_name() == "sqlite"
+        self._engine = self._connected()
+        try:
+            self._upgrade()
+        except BaseException:
+            self._engine.dispose()
+            raise
+        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+
+    @classmethod
+    def at(cls, path: Path) -> Ledger:
+        """The ledger in a file, which only its owner may read: customers' names are in it."""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not path.exists():
+                os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+        except OSError as error:
+            raise LedgerUnusable(
+                f"the ledger {path} cannot be made: {error.strerror}", remedy="see to the folder, or set ledger.path"
+            ) from None
+        return cls(f"sqlite:///{path}")
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<Ledger {self._place}>"
+
+    @property
+    def _place(self) -> str:
+        return str(self._url.database) if self._sqlite else f"on {self._url.host}, database {self._url.database}"
+
+    def _connected(self) -> Engine:
+        if not self._sqlite:
+            return sa.create_engine(
+                self._url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS}, hide_parameters=True
+            )
+        engine = sa.create_engine(self._url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
+
+        @event.listens_for(engine, "connect")
+        def prepared(connection: Any, _record: object) -> None:
+            connection.isolation_level = None  # the driver begins transactions late; see ``begun``
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @event.listens_for(engine, "begin")
+        def begun(connection: Connection) -> None:
+            # A transaction that reads first and then writes would fail at once where another has written meanwhile.
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+        return engine
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        try:
+            with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
+            lasting = ("full", "readonly", "unable to open", "not a database", "malformed", "permission denied")
+            if any(word in said for word in lasting) or "authentication failed" in said:
+                raise LedgerUnusable(
+                    f"the ledger {self._place}: {self._discreet(said)}", remedy="make room, or see to its permissions"
+                ) from None
+            raise LedgerUnavailable(
+                f"the ledger {self._place}: {self._discreet(said)}", remedy="nothing is lost; this is tried again"
+            ) from None
+
+    def _discreet(self, said: str) -> str:
+        return said.replace(str(self._url.password), "…") if self._url.password else said
+
+    def _upgrade(self) -> None:
+        with self._transaction() as connection:
+            if not self._sqlite:  # two processes that open a new ledger: one makes it
+                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310525)"))
+            version = None
+            if sa.inspect(connection).has_table("ledger_version"):
+                version = connection.scalar(sa.text("SELECT version_num FROM ledger_version"))
+            if version == HEAD:
+                return
+            if version is not None and version > HEAD:
+                raise LedgerUnusable(
+                    f"the ledger {self._place} was written by a newer version ({version}; this one knows {HEAD})",
+                    remedy="run the newer version, or begin another ledger",
+                )
+            from alembic import command  # noqa: PLC0415 - 0.3 s, and needed once in the life of a ledger
+            from alembic.config import Config  # noqa: PLC0415
+
+            config = Config()
+            config.set_main_option("script_location", "mogul_assets.messages:migrations")
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    # -- destinations -----------------------------------------------------------------------------------------
+
+    def standing(self, destination: str, now: datetime) -> Standing:
+        """The destination, which begins now where the ledger never saw it."""
+        with self._transaction() as connection:
+            return self._standing(connection, destination, now)
+
+    def known(self) -> list[Standing]:
+        """Every destination that the ledger has seen, by name."""
+        with self._transaction() as connection:
+            return [Standing(*row) for row in connection.execute(sa.select(DESTINATION).order_by(DESTINATION.c.name))]
+
+    def _standing(self, connection: Connection, name: str, now: datetime) -> Standing:
+        row = connection.execute(sa.select(DESTINATION).where(DESTINATION.c.name == name)).one_or_none()
+        if row is None:
+            connection.execute(DESTINATION.insert().values(name=name, started_at=now))
+            return Standing(name, now)
+        return Standing(*row)
+
+    def disable(self, destination: str, reason: str, now: datetime) -> None:
+        """Send nothing to it until ``resume``. What is news is still written down."""
+        with self._transaction() as connection:
+            self._disable(connection, destination, reason, now)
+
+    def _disable(self, connection: Connection, destination: str, reason: str, now: datetime) -> None:
+        connection.execute(
+            DESTINATION.update()
+            .where(DESTINATION.c.name == destination, DESTINATION.c.disabled_at.is_(None))
+            .values(disabled_at=now, disabled_reason=reason)
+        )
+
+    def resume(self, destination: str) -> bool:
+        """Send again. ``False`` where it was not disabled."""
+        with self._transaction() as connection:
+            resumed = connection.execute(
+                DESTINATION.update()
+                .where(DESTINATION.c.name == destination, DESTINATION.c.disabled_at.is_not(None))
+                .values(disabled_at=None, disabled_reason=None, failing_since=None)
+            )
+        return resumed.rowcount > 0
+
+    # -- writing down -----------------------------------------------------------------------------------------
+
+    def enqueue(self, destination: str, drafts: Iterable[Draft], now: datetime) -> int:
+        """Write down messages whose subjects are not known yet; how many those are."""
+        count = 0
+        with self._writing(destination, now) as (connection, _):
+            for draft in drafts:
+                known = sa.select(MESSAGE.c.number).where(
+                    MESSAGE.c.destination == destination,
+                    MESSAGE.c.kind == draft.kind,
+                    MESSAGE.c.subject == draft.subject,
+                )
+                if connection.execute(known.limit(1)).first() is None:
+                    self._insert(connection, destination, [draft], now)
+                    count += 1
+        return count
+
+    def enqueue_news(
+        self, destination: str, news: Iterable[News], compose: Compose, now: datetime, *, seen_at: datetime
+    ) -> Enqueued:
+        """Write down what is new, once.
+
+        Args:
+            destination: whose news it is.
+            news: every movement of the last days and all that are dated ahead, in the order of their dates.
+            compose: what tells movements that the ledger does not know.
+            now: the moment.
+            seen_at: when the account was looked at for it.
+
+        A movement is known by its uuid, else by its key, else as one of equals that was re-issued. An amount that
+        changed is noted. One that is dated before the destination began is history; one that is dated more than
+        ``LATE`` before the last look is left out.
+        """
+        done = Enqueued()
+        with self._writing(destination, now) as (connection, standing):
+            if standing.polled_at is not None and seen_at < standing.polled_at:
+                return done  # another process was here with newer news
+            late_before = (standing.polled_at or standing.started_at) - LATE
+            for chunk in _chunks(each for each in news if each.date >= standing.started_at):
+                fresh = self._unknown(connection, destination, chunk, seen_at, done)
+                told = [each for each in fresh if each.date >= late_before]
+                late = [each for each in fresh if each.date < late_before]
+                drafts = [*map(_late, late), *(compose(told) if told else ())]
+                self._insert(connection, destination, drafts, now)
+                done.new += len(told)
+                done.left_out += len({d.movement for d in drafts if d.left_out and d.movement is not None})
+            done.withdrawn = self._withdraw(connection, destination, seen_at, now)
+            connection.execute(DESTINATION.update().where(DESTINATION.c.name == destination).values(polled_at=seen_at))
+        return done
+
+    @contextmanager
+    def _writing(self, destination: str, now: datetime) -> Iterator[tuple[Connection, Standing]]:
+        """One process at a time writes down for a destination; when the block ends it is on the disk."""
+        with self._transaction() as connection:
+            if not self._sqlite:
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(destination))))
+            yield connection, self._standing(connection, destination, now)
+        if self._sqlite:
+            # With synchronous=NORMAL a commit outlives a killed process, and a checkpoint a power cut: what was
+            # sent under one id must not come back under another.
+            with closing(self._engine.raw_connection()) as driver:
+                driver.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
+
+    def _unknown(
+        self, connection: Connection, destination: str, chunk: Sequence[News], seen_at: datetime, done: Enqueued
+    ) -> list[News]:
+        columns = (
+            MESSAGE.c.movement_uuid,
+            MESSAGE.c.movement_key,
+            MESSAGE.c.movement_identity,
+            sa.func.coalesce(MESSAGE.c.restated_amount, MESSAGE.c.movement_amount).label("amount"),
+            MESSAGE.c.ahead,
+        )
+        rows = connection.execute(
+            sa.select(*columns)
+            .distinct()
+            .where(
+                MESSAGE.c.destination == destination,
+                sa.or_(
+                    MESSAGE.c.movement_uuid.in_([each.uuid for each in chunk]),
+                    MESSAGE.c.movement_identity.in_({each.identity for each in chunk}),
+                ),
+            )
+        ).all()
+        fresh = []
+        for each, row in _matched(chunk, rows):
+            if row is None:
+                fresh.append(each)
+                continue
+            values: dict[str, Any] = {}
+            if row.ahead:
+                values["seen_at"] = seen_at
+            if (row.movement_uuid, row.movement_key) != (each.uuid, each.movement_key):
+                values |= {"movement_uuid": each.uuid, "movement_key": each.movement_key}
+            if row.amount != each.mrr_movement:
+                values["restated_amount"] = each.mrr_movement
+                done.restated += 1
+            if values:
+                connection.execute(
+                    MESSAGE.update()
+                    .where(MESSAGE.c.destination == destination, MESSAGE.c.movement_uuid == row.movement_uuid)
+                    .values(**values)
+                )
+        return fresh
+
+    def _withdraw(self, connection: Connection, destination: str, seen_at: datetime, now: datetime) -> int:
+        gone = connection.execute(
+            MESSAGE.update()
+            .where(
+                MESSAGE.c.destination == destination,
+                MESSAGE.c.ahead,
+                MESSAGE.c.state == State.WAITING,
+                MESSAGE.c.attempts == 0,
+                MESSAGE.c.due_at <= now,
+                MESSAGE.c.seen_at < seen_at,
+            )
+            .values(state=State.WITHDRAWN, reason="the movement was gone by its date", settled_at=now)
+        )
+        return gone.rowcount
+
+    def _insert(self, connection: Connection, destination: str, drafts: Sequence[Draft], now: datetime) -> None:
+        if not drafts:
+            return
+        places = {draft.order for draft in drafts if draft.order is not None and draft.left_out is None}
+        turns = dict(
+            connection.execute(
+                sa.select(MESSAGE.c.place, sa.func.max(MESSAGE.c.sequence))
+                .where(MESSAGE.c.destination == destination, MESSAGE.c.place.in_(places))
+                .group_by(MESSAGE.c.place)
+            )
+            .tuples()
+            .all()
+        )
+        rows = []
+        for draft in drafts:
+            turn = None
+            if draft.order is not None and draft.left_out is None:
+                turn = turns[draft.order] = (turns.get(draft.order) or 0) + 1
+            movement = draft.movement
+            ahead = movement is not None and movement.date > now
+            rows.append(
+                {
+                    "id": f"msg_{secrets.token_hex(12)}",
+                    "destination": destination,
+                    "kind": draft.kind,
+                    "subject": draft.subject,
+                    "payload": draft.payload if draft.left_out is None else None,
+                    "state": State.WAITING if draft.left_out is None else State.LEFT_OUT,
+                    "reason": draft.left_out,
+                    "attempts": 0,
+                    "enqueued_at": now,
+                    "due_at": max(draft.due_at, now),
+                    "settled_at": None if draft.left_out is None else now,
+                    "place": draft.order,
+                    "sequence": turn,
+                    "movement_uuid": movement.uuid if movement else None,
+                    "movement_key": movement.key if movement else None,
+                    "movement_identity": movement.identity if movement else None,
+                    "movement_date": movement.date if movement else None,
+                    "movement_amount": movement.amount if movement else None,
+                    "ahead": ahead,
+                    "seen_at": now if ahead else None,
+                }
+            )
+        connection.execute(MESSAGE.insert(), rows)
+
+    def note(self, destination: str, kind: str, notes: Iterable[tuple[str, str]], now: datetime) -> int:
+        """List what was not sent, as (subject, reason); takes the place of the notes before."""
+        drafts = [Draft(kind, subject, b"", now, left_out=reason) for subject, reason in notes]
+        with self._writing(destination, now) as (connection, _):
+            connection.execute(
+                MESSAGE.delete().where(
+                    MESSAGE.c.destination == destination, MESSAGE.c.kind == kind, MESSAGE.c.state == State.LEFT_OUT
+                )
+            )
+            for start in range(0, len(drafts), CHUNK):
+                self._insert(connection, destination, drafts[start : start + CHUNK], now)
+        return len(drafts)
+
+    # -- sending ----------------------------------------------------------------------------------------------
+
+    def claim(self, destination: str, limit: int, policy: Policy, now: datetime) -> list[Message]:
+        """Take up to so many messages that are due and whose turn it is; nobody else gets them."""
+        with self._transaction() as connection:
+            standing = connection.execute(
+                sa.select(DESTINATION.c.disabled_at).where(DESTINATION.c.name == destination)
+            ).scalar()
+            if standing is not None:
+                return []
+            due = sa.select(MESSAGE.c.number).where(
+                MESSAGE.c.destination == destination, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at <= now
+            )
+            if policy.ordered:
+                earlier = MESSAGE.alias("earlier")
+                due = due.where(
+                    ~sa.exists().where(
+                        earlier.c.destination == MESSAGE.c.destination,
+                        earlier.c.place == MESSAGE.c.place,
+                        earlier.c.sequence < MESSAGE.c.sequence,
+                        earlier.c.state.in_(OPEN),
+                        earlier.c.attempts < GIVES_WAY_AFTER,
+                    )
+                )
+            due = due.order_by(MESSAGE.c.due_at, MESSAGE.c.number).limit(limit)
+            if not self._sqlite:
+                due = due.with_for_update(skip_locked=True)
+            numbers = connection.execute(due).scalars().all()
+            if not numbers:
+                return []
+            connection.execute(
+                MESSAGE.update()
+                .where(MESSAGE.c.number.in_(numbers))
+                .values(state=State.SENDING, claimed_by=self._owner, claimed_until=now + CLAIMED_FOR)
+            )
+            rows = connection.execute(
+                sa.select(
+                    MESSAGE.c.id,
+                    MESSAGE.c.destination,
+                    MESSAGE.c.kind,
+                    MESSAGE.c.subject,
+                    MESSAGE.c.payload,
+                    MESSAGE.c.attempts + 1,
+                    MESSAGE.c.sequence,
+                    MESSAGE.c.enqueued_at,
+                )
+                .where(MESSAGE.c.number.in_(numbers))
+                .order_by(MESSAGE.c.due_at, MESSAGE.c.number)
+            ).all()
+        return [Message(*row) for row in rows]
+
+    def settle(self, tried: Sequence[Tried], policy: Policy, now: datetime) -> tuple[datetime | None, str | None]:
+        """Write down what tries of one destination's messages came to.
+
+        Returns:
+            When the first of those that are to be tried again is due; and why the destination is disabled, where
+            these tries did that.
+        """
+        if not tried:
+            return None, None
+        destination = tried[0].message.destination
+        with self._transaction() as connection:
+            numbers = dict(
+                connection.execute(
+                    sa.select(MESSAGE.c.id, MESSAGE.c.number).where(MESSAGE.c.id.in_([t.message.id for t in tried]))
+                )
+                .tuples()
+                .all()
+            )
+            known = [t for t in tried if t.message.id in numbers]  # one may have been purged meanwhile
+            if not known:
+                return None, None
+            rows = [{"b_number": numbers[t.message.id], **_settled(t, policy)} for t in known]
+            connection.execute(
+                MESSAGE.update()
+                .where(MESSAGE.c.number == sa.bindparam("b_number"))
+                .values(
+                    state=sa.bindparam("b_state"),
+                    reason=sa.bindparam("b_reason"),
+                    attempts=sa.bindparam("b_attempts"),
+                    due_at=sa.bindparam("b_due_at"),
+                    settled_at=sa.bindparam("b_settled_at"),
+                    claimed_by=None,
+                    claimed_until=None,
+                ),
+                rows,
+            )
+            connection.execute(
+                ATTEMPT.insert(),
+                [
+                    {
+                        "message": numbers[t.message.id],
+                        "attempt": t.message.attempt,
+                        "at": t.at,
+                        "seconds": round(t.seconds, 3),
+                        "status": t.answer.status[:100],
+                        "answer": t.answer.text[:ANSWER_CHARACTERS],
+                    }
+                    for t in known
+                ],
+            )
+            due = min((row["b_due_at"] for row in rows if row["b_state"] is State.WAITING), default=None)
+            return due, self._mood(connection, destination, known, policy, now)
+
+    def _mood(
+        self, connection: Connection, destination: str, tried: Sequence[Tried], policy: Policy, now: datetime
+    ) -> str | None:
+        """What the tries say of the destination as a whole."""
+        standing = self._standing(connection, destination, now)
+        gone = next((t for t in tried if t.answer.outcome is Outcome.GONE), None)
+        if any(t.answer.outcome is Outcome.TAKEN for t in tried):
+            connection.execute(
+                DESTINATION.update()
+                .where(DESTINATION.c.name == destination)
+                .values(succeeded_at=now, failing_since=None)
+            )
+        elif standing.failing_since is None:
+            connection.execute(DESTINATION.update().where(DESTINATION.c.name == destination).values(failing_since=now))
+        elif gone is None and policy.silence is not None and now - standing.failing_since >= policy.silence:
+            reason = f"no message was taken since {standing.failing_since:%Y-%m-%d %H:%M} UTC"
+            self._disable(connection, destination, reason, now)
+            return reason
+        if gone is not None and standing.disabled_at is None:
+            reason = f"it wants no more messages ({gone.answer.status})"
+            self._disable(connection, destination, reason, now)
+            return reason
+        return None
+
+    def postpone(self, destination: str, until: datetime) -> None:
+        """Let everything that waits for the destination wait so long."""
+        with self._transaction() as connection:
+            connection.execute(
+                MESSAGE.update()
+                .where(
+                    MESSAGE.c.destination == destination,
+                    MESSAGE.c.state == State.WAITING,
+                    MESSAGE.c.due_at < until,
+                )
+                .values(due_at=until)
+            )
+
+    def release(self, destination: str, now: datetime, *, ambiguous: State = State.WAITING) -> int:
+        """Free what was claimed by processes that are gone; how many messages that is.
+
+        They may have been sent: with ``ambiguous`` ``UNKNOWN`` they are not sent again by themselves.
+        """
+        with self._transaction() as connection:
+            claims = sa.select(MESSAGE.c.claimed_by, sa.func.max(MESSAGE.c.claimed_until)).where(
+                MESSAGE.c.destination == destination, MESSAGE.c.state == State.SENDING
+            )
+            held = connection.execute(claims.group_by(MESSAGE.c.claimed_by)).all()
+            gone = [owner for owner, until in held if owner != self._owner and (until <= now or _dead(owner))]
+            if not gone:
+                return 0
+            values: dict[str, Any] = {"state": ambiguous, "claimed_by": None, "claimed_until": None}
+            if ambiguous is State.UNKNOWN:
+                values |= {"reason": "the process that sent it was gone before the answer", "settled_at": now}
+            freed = connection.execute(
+                MESSAGE.update()
+                .where(
+                    MESSAGE.c.destination == destination,
+                    MESSAGE.c.state == State.SENDING,
+                    MESSAGE.c.claimed_by.in_(gone),
+                )
+                .values(**values)
+            )
+        return freed.rowcount
+
+    def unclaim(self, messages: Sequence[Message]) -> None:
+        """Give back what was claimed and not tried."""
+        with self._transaction() as connection:
+            connection.execute(
+                MESSAGE.update()
+                .where(MESSAGE.c.id.in_([message.id for message in messages]), MESSAGE.c.claimed_by == self._owner)
+                .values(state=State.WAITING, claimed_by=None, claimed_until=None)
+            )
+
+    def next_due(self) -> dict[str, datetime]:
+        """Of each destination that is not disabled, when its next message is due, or was."""
+        disabled = sa.select(DESTINATION.c.name).where(DESTINATION.c.disabled_at.is_not(None))
+        with self._transaction() as connection:
+            rows = connection.execute(
+                sa.select(MESSAGE.c.destination, sa.func.min(MESSAGE.c.due_at))
+                .where(MESSAGE.c.state.in_(OPEN), MESSAGE.c.destination.not_in(disabled))
+                .group_by(MESSAGE.c.destination)
+            )
+            return dict(rows.tuples().all())
+
+    # -- looking ----------------------------------------------------------------------------------------------
+
+    def counts(self, destination: str) -> dict[State, int]:
+        """How many of a destination's messages are in each state."""
+        with self._transaction() as connection:
+            rows = connection.execute(
+                sa.select(MESSAGE.c.state, sa.func.count())
+                .where(MESSAGE.c.destination == destination)
+                .group_by(MESSAGE.c.state)
+            ).all()
+        return {State(state): count for state, count in rows}
+
+    def records(
+        self,
+        destination: str | None = None,
+        states: Sequence[State] = (),
+        *,
+        limit: int | None = None,
+        payloads: bool = False,
+    ) -> Iterator[Record]:
+        """Messages, newest first."""
+        wanted = sa.select(MESSAGE).order_by(MESSAGE.c.number.desc())
+        if destination is not None:
+            wanted = wanted.where(MESSAGE.c.destination == destination)
+        if states:
+            wanted = wanted.where(MESSAGE.c.state.in_(states))
+        last = None
+        left = limit
+        while left is None or left > 0:
+            page = wanted if last is None else wanted.where(MESSAGE.c.number < last)
+            with self._transaction() as connection:
+                rows = connection.execute(page.limit(CHUNK if left is None else min(CHUNK, left))).all()
+            if not rows:
+                return
+            yield from (_record(row, payload=payloads) for row in rows)
+            last = rows[-1].number
+            left = None if left is None else left - len(rows)
+
+    def record(self, id_: str) -> Record:
+        """One message with its payload and its tries.
+
+        Raises:
+            DataRefused: there is none of that id.
+        """
+        with self._transaction() as connection:
+            row = connection.execute(sa.select(MESSAGE).where(MESSAGE.c.id == id_)).one_or_none()
+            if row is None:
+                raise DataRefused(f"there is no message '{id_}'", remedy="mogul messages list  shows those there are")
+            tries = connection.execute(
+                sa.select(ATTEMPT.c.attempt, ATTEMPT.c.at, ATTEMPT.c.seconds, ATTEMPT.c.status, ATTEMPT.c.answer)
+                .where(ATTEMPT.c.message == row.number)
+                .order_by(ATTEMPT.c.attempt)
+            ).all()
+        return _record(row, payload=True, tries=tuple(Attempt(*each) for each in tries))
+
+    def retry(self, ids: Sequence[str], now: datetime) -> int:
+        """Let messages be sent again that came to an end; how many. What was left out stays so."""
+        final = [State.DELIVERED, State.FAILED, State.UNKNOWN, State.WITHDRAWN]
+        with self._transaction() as connection:
+            again = connection.execute(
+                MESSAGE.update()
+                .where(MESSAGE.c.id.in_(ids), MESSAGE.c.state.in_(final), MESSAGE.c.payload.is_not(None))
+                .values(state=State.WAITING, due_at=now, settled_at=None, reason="asked for again", ahead=False)
+            )
+            waiting = connection.execute(
+                MESSAGE.update()
+                .where(MESSAGE.c.id.in_(ids), MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at > now)
+                .values(due_at=now)
+            )
+        return again.rowcount + waiting.rowcount
+
+    def replay(self, destination: str, news: Iterable[News], compose: Compose, now: datetime) -> tuple[int, int]:
+        """Send movements whatever their date: (those never told, those told before and sent again as they were)."""
+        new = again = 0
+        with self._writing(destination, now) as (connection, _):
+            for chunk in _chunks(news):
+                fresh = self._unknown(connection, destination, chunk, now, Enqueued())
+                self._insert(connection, destination, compose(fresh) if fresh else (), now)
+                new += len(fresh)
+                told = [each.uuid for each in chunk if each not in fresh]
+                if told:
+                    sent = connection.execute(
+                        MESSAGE.update()
+                        .where(
+                            MESSAGE.c.destination == destination,
+                            MESSAGE.c.movement_uuid.in_(told),
+                            MESSAGE.c.state.not_in(OPEN),
+                            MESSAGE.c.payload.is_not(None),
+                        )
+                        .values(state=State.WAITING, due_at=now, settled_at=None, reason="replayed", ahead=False)
+                    )
+                    again += sent.rowcount
+        return new, again
+
+
+def _chunks(news: Iterable[News]) -> Iterator[list[News]]:
+    """At most about ``CHUNK`` movements at a time; those of one moment stay together, for among them are equals."""
+    chunk: list[News] = []
+    for _, moment in groupby(news, key=lambda each: each.date):
+        chunk.extend(moment)
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _matched(chunk: Sequence[News], rows: Sequence[Any]) -> Iterator[tuple[News, Any]]:
+    """Each movement with what the ledger has of it: by uuid, else by key, else any of its equals that is left."""
+    found: dict[int, Any] = {}
+    left = list(rows)
+    for of_news, of_row in (
+        (attrgetter("uuid"), attrgetter("movement_uuid")),
+        (attrgetter("movement_key"), attrgetter("movement_key")),
+        (attrgetter("identity"), attrgetter("movement_identity")),
+    ):
+        by: defaultdict[str, list[Any]] = defaultdict(list)
+        for row in reversed(left):
+            by[of_row(row)].append(row)
+        for index, each in enumerate(chunk):
+            if index not in found and by[of_news(each)]:
+                found[index] = by[of_news(each)].pop()
+        taken = {id(row) for row in found.values()}
+        left = [row for row in left if id(row) not in taken]
+    return ((each, found.get(index)) for index, each in enumerate(chunk))
+
+
+def _late(news: News) -> Draft:
+    movement = news.movement
+    return Draft(
+        "movement", movement.key, b"", news.date, left_out="it came more than 12 hours late", movement=movement
+    )
+
+
+def _settled(tried: Tried, policy: Policy) -> Mapping[str, Any]:
+    message, answer, ended = tried.message, tried.answer, tried.at + timedelta(seconds=tried.seconds)
+    row: dict[str, Any] = {
+        "b_attempts": message.attempt,
+        "b_due_at": ended,
+        "b_settled_at": ended,
+        "b_reason": None,
+    }
+    if answer.outcome is Outcome.TAKEN:
+        return {**row, "b_state": State.DELIVERED, "b_reason": answer.text[:ANSWER_CHARACTERS] or None}
+    said = f"{answer.status}: {answer.text}"[:ANSWER_CHARACTERS].rstrip(": ")
+    row["b_reason"] = said
+    if answer.outcome is Outcome.UNKNOWN:
+        return {**row, "b_state": State.UNKNOWN}
+    if answer.outcome is Outcome.REFUSED:
+        return {**row, "b_state": State.FAILED}
+    if answer.outcome is Outcome.AGAIN and message.attempt > len(policy.retries):
+        return {**row, "b_state": State.FAILED, "b_reason": f"{said}; tried {message.attempt} times"}
+    pause = policy.retries[min(message.attempt, len(policy.retries)) - 1]
+    pause *= 1 + random.uniform(-policy.jitter, policy.jitter)  # noqa: S311 - jitter
+    return {
+        **row,
+        "b_state": State.WAITING,
+        "b_due_at": ended + max(pause, answer.retry_after or timedelta(0)),
+        "b_settled_at": None,
+    }
+
+
+def _dead(owner: str) -> bool:
+    """Whether a process of this machine, by ``host:process:…``, is gone."""
+    host, number, _ = owner.split(":")
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _record(row: Row[Any], *, payload: bool, tries: tuple[Attempt, ...] = ()) -> Record:
+    return Record(
+        row.id,
+        row.destination,
+        row.kind,
+        row.subject,
+        State(row.state),
+        row.reason,
+        row.attempts,
+        row.enqueued_at,
+        row.due_at,
+        row.settled_at,
+        row.sequence,
+        row.movement_uuid,
+        row.movement_date,
+        row.movement_amount,
+        row.restated_amount,
+        row.payload if payload else None,
+        tries,
+    )
