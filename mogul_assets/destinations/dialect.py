@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations.base import Outcome
-from mogul_assets.destinations.columns import Evolution, description, distinct, is_json
-from mogul_assets.destinations.log import KEPT, Entry
+from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint, is_json
+from mogul_assets.destinations.log import KEPT, LOST, Entry
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.sql import literal
 from mogul_assets.store.table import Table
@@ -37,7 +37,11 @@ LOG_SCHEMA = pa.schema(
             ("schema_fingerprint", Kind.TEXT, "Changes when the columns do"),
             ("started_at", Kind.MOMENT, "When the delivery began"),
             ("finished_at", Kind.MOMENT, "When the delivery ended"),
-            ("outcome", Kind.TEXT, "delivered, superseded (nothing was changed), or created: the row that is locked"),
+            (
+                "outcome",
+                Kind.TEXT,
+                "delivered, superseded (nothing changed), lost (the table is gone), created (to be locked)",
+            ),
             ("delivery_id", Kind.TEXT, "The delivery, as Dagster shows it too"),
         )
     ],
@@ -86,6 +90,8 @@ class There:
     """Of the tables, by the same name."""
     locked: bool = False
     """Whether the log has the dataset's row to lock."""
+    fingerprint: str | None = None
+    """Of the columns that were delivered last, as the log has it; ``None`` where it knows of no delivery."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,10 @@ class Statements:
     rewritten: tuple[str, ...] = ()
     """Columns that ``before`` copies into a new type, told as ``name: old to new``."""
     anew: bool = False
-    """Whether ``before`` makes the table or adds a column, empty one and the other."""
+    """Whether the table was not there at the last delivery, or a column: empty one and the other.
+
+    It goes by the log, since ``before`` may have made them for a delivery that failed then.
+    """
 
     @property
     def shown(self) -> tuple[str, ...]:
@@ -310,13 +319,21 @@ class Dialect:
             before += self.created(log, LOG_SCHEMA)
         held = there.columns.get(self.fold(table.dataset), ())
         filled = {self.fold(column.name).removesuffix(self.fold(_COPY)) for column in held}
+        dataset = f"{self.name('dataset')} = {self.literal(table.dataset)}"
+        outcome, current = self.name("outcome"), fingerprint(table.schema)
+        whole = {self.fold(field.name) for field in table.schema} <= filled
+        # First, lest the log tell of what is no longer there should the delivery fail: of deliveries before this one.
+        past = f"{dataset} AND {outcome} = {self.literal(Outcome.DELIVERED)}"
+        past += f" AND {self.name('finished_at')} < {self.moment(now)}"
+        if there.fingerprint is not None and not held:
+            before.append(f"UPDATE {log} SET {outcome} = {self.literal(LOST)} WHERE {past}")
+        elif there.fingerprint == current and not whole:
+            before.append(f"UPDATE {log} SET {self.name('schema_fingerprint')} = '' WHERE {past}")
         if held:
             evolved, rewritten = self.evolved(path, table, held, there.comments.get(self.fold(table.dataset)), at=at)
             before += evolved
         else:
             before += self.created(path, table.schema, self.clauses(table))
-        dataset = f"{self.name('dataset')} = {self.literal(table.dataset)}"
-        outcome = self.name("outcome")
         if not there.locked:
             before.append(self.logged(log, _sentinel(table, now)))
         names = ", ".join(self.name(field.name) for field in table.schema)
@@ -341,7 +358,7 @@ class Dialect:
                 f" AND {self.name('finished_at')} < {self.moment(now - KEPT)}"
             ),
             rewritten=tuple(rewritten),
-            anew=not {self.fold(field.name) for field in table.schema} <= filled,
+            anew=there.fingerprint != current or not whole,
         )
 
     def _overlaps(self, table: Table) -> str:
@@ -370,11 +387,13 @@ class Dialect:
             f" AND {self.name('outcome')} <> {self.literal(CREATED)}"
         )
 
-    def locked(self, log: str, dataset: str) -> str:
-        """Counts the dataset's rows to lock."""
+    def known(self, log: str, dataset: str) -> str:
+        """What the log has of a dataset: (outcome, fingerprint of the columns, last), the latest last."""
+        known = f"{self.name('outcome')}, {self.name('schema_fingerprint')}"
+        last = self.name("finished_at")
         return (
-            f"SELECT count(*) FROM {log} WHERE {self.name('dataset')} = {self.literal(dataset)}"
-            f" AND {self.name('outcome')} = {self.literal(CREATED)}"
+            f"SELECT {known}, max({last}) FROM {log} WHERE {self.name('dataset')} = {self.literal(dataset)}"
+            f" GROUP BY {known} ORDER BY max({last})"
         )
 
     def last(self, log: str, dataset: str) -> str:

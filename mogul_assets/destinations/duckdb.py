@@ -30,8 +30,8 @@ from mogul_assets.destinations.base import (
     Permission,
     Preview,
 )
-from mogul_assets.destinations.columns import Evolution, description, distinct
-from mogul_assets.destinations.log import KEPT, Entry
+from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint
+from mogul_assets.destinations.log import KEPT, LOST, Entry
 from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
 from mogul_assets.errors import DestinationRefused, DestinationUnreachable, MogulError, StoreDamaged
 from mogul_assets.store.sql import literal, quoted
@@ -233,20 +233,31 @@ class DuckDBDestination(Destination):
                 raise StoreDamaged(f"{table.dataset}: {path} is missing", remedy="refresh the dataset")
 
     def _replaced(self, connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[Outcome, bool]:
-        """What came of it, and whether the table or a column was not there."""
+        """What came of it, and whether the table or a column was not there, or not at the last delivery."""
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema_)}")
         log = ", ".join(f"{name} {kind}" for name, kind in _LOG_COLUMNS.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table(LOG)} ({log})")
         held = self._held(connection, table.dataset)
-        if held and self._superseded(connection, table):
+        if not held:
+            connection.execute(
+                f"UPDATE {self._table(LOG)} SET outcome = ? WHERE dataset = ? AND outcome = ?",
+                [LOST, table.dataset, Outcome.DELIVERED],
+            )
+        if self._superseded(connection, table):
             return Outcome.SUPERSEDED, False
+        last = connection.execute(
+            f"SELECT schema_fingerprint FROM {self._table(LOG)} WHERE dataset = ? AND outcome = ?"
+            " ORDER BY finished_at DESC LIMIT 1",
+            [table.dataset, Outcome.DELIVERED],
+        ).fetchone()
+        whole = {fold(name) for name in table.schema.names} <= {fold(name) for name in held}
         *before, insert = self._statements(table, held)
         for statement in (*before, *self._comments(table)):
             connection.execute(statement)
         inserted = connection.execute(insert).fetchone()
         if inserted != (table.rows,):
             raise StoreDamaged(f"{table.dataset}: its files do not hold {table.rows} rows", remedy="refresh it")
-        return Outcome.DELIVERED, not {fold(name) for name in table.schema.names} <= {fold(name) for name in held}
+        return Outcome.DELIVERED, last != (fingerprint(table.schema),) or not whole
 
     def _superseded(self, connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
         """Whether a newer generation was delivered to any moment of the table's window."""

@@ -12,6 +12,8 @@ from mogul_assets.store.table import Table
 
 KEPT = timedelta(days=400)
 """How far the log reaches back, for each dataset."""
+LOST = "lost"
+"""What the outcome of a delivery becomes once the table that it filled is gone: it counts no more."""
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True):

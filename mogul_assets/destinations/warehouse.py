@@ -27,7 +27,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome, Preview
 from mogul_assets.destinations.columns import is_json
-from mogul_assets.destinations.dialect import LOG, Dialect, Statements, There, kind_of
+from mogul_assets.destinations.dialect import CREATED, LOG, Dialect, Statements, There, kind_of
 from mogul_assets.destinations.limits import Oversize, fitting
 from mogul_assets.destinations.log import Entry
 from mogul_assets.destinations.relations import differences, parquet, types
@@ -183,17 +183,15 @@ class Warehouse(Destination):
 
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             fitted = fitting(table, self.capabilities, oversize=self.oversize, folder=Path(folder), at=at)
-            plans: list[Statements] = []
             with self._undisturbed(at), self._connected(at) as session:
-                self._patiently(at, lambda: self._prepared(session, table, staging, started_at, plans))
-                statements = plans[-1]
+                statements = self._patiently(at, lambda: self._prepared(session, table, staging, started_at))
                 try:
                     with self._during("staging the rows", at):
                         self.stage(session, table, fitted.files, staging)
                     done = self._patiently(at, lambda: self._transacted(session, table, statements, staging, entry))
                 finally:
                     self._quietly(lambda: self.unstage(session, table, staging), f"remove {staging}")
-        anew = done.outcome is Outcome.DELIVERED and any(plan.anew for plan in plans)
+        anew = done.outcome is Outcome.DELIVERED and statements.anew
         delivered = done.delivered(self.location(table.dataset), seconds=time.monotonic() - began, anew=anew)
         details: dict[str, str | int | float] = dict(delivered.details)
         if fitted.nulled:
@@ -341,18 +339,22 @@ class Warehouse(Destination):
             there = self.look(session, (table.dataset, LOG))
             if not there.columns.get(self.dialect.fold(LOG)):
                 return there
-            ((count,),) = session.rows(self.dialect.locked(self._log_path, table.dataset))
-            return replace(there, locked=bool(count))
+            known = [
+                (outcome, kind) for outcome, kind, _ in session.rows(self.dialect.known(self._log_path, table.dataset))
+            ]
+            delivered = [kind for outcome, kind in known if outcome == Outcome.DELIVERED]
+            locked = any(outcome == CREATED for outcome, _ in known)
+            return replace(there, locked=locked, fingerprint=delivered[-1] if delivered else None)
 
-    def _prepared(self, session: Session, table: Table, staging: str, now: datetime, plans: list[Statements]) -> None:
-        """Adds the statements to ``plans``, and runs those that are outside of the transaction."""
+    def _prepared(self, session: Session, table: Table, staging: str, now: datetime) -> Statements:
+        """The statements of the delivery, of which those outside of the transaction are run."""
         at = self._at(table)
         there = self._looked(session, table, at)
         statements = self.dialect.statements(self.namespace, table, there, staging=staging, now=now, at=at)
-        plans.append(statements)
         with self._during("changing the schema", at):
             for statement in statements.before:
                 session.execute(statement)
+        return statements
 
     def _transacted(
         self,

@@ -186,6 +186,23 @@ def test_a_file_with_other_rows_than_it_says_is_refused(shelf, file, table):
     assert asked(file, "FROM plans") == [(1,)]
 
 
+def test_a_table_removed_by_hand_is_filled_though_newer_data_had_lain_there(shelf, file, table):
+    older, newer = (new_generation(datetime(2026, month, 1, tzinfo=UTC)) for month in (1, 2))
+
+    def movements(*months, generation):
+        rows = [{"id": month, "date": datetime(2026, month, 1, tzinfo=UTC)} for month in months]
+        window = Window.months(Month(2026, months[0]), Month(2026, months[-1]))
+        return table(rows, window=window, window_column="date", generation=generation)
+
+    shelf.deliver(movements(1, 2, generation=newer))
+    asked(file, "DROP TABLE plans")
+    assert shelf.deliver(movements(2, generation=older)).anew
+    shelf.deliver(movements(1, generation=older))
+    assert asked(file, "SELECT id FROM plans ORDER BY id") == [(1,), (2,)]
+    outcomes = asked(file, "SELECT outcome FROM mogul_deliveries ORDER BY finished_at")
+    assert outcomes == [("lost",), ("delivered",), ("delivered",)]
+
+
 def test_what_is_no_duckdb_file_is_refused_and_left_as_it_is(shelf, file, table):
     file.write_bytes(b"a diary, not a database\n" * 1000)
     for verb in (lambda: shelf.deliver(table([{"id": 1}])), shelf.forget, lambda: shelf.last_delivery("plans")):

@@ -17,7 +17,7 @@ from mogul_assets.store.table import new_generation
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
-from mogul_assets_tests.destinations.test_contract import dated, movements, on
+from mogul_assets_tests.destinations.test_contract import damaged, dated, movements, on
 from mogul_assets_tests.peers import bigquery, redshift, snowflake
 
 
@@ -170,6 +170,34 @@ def test_what_is_made_anew_is_told(destination, front, table):
     assert [destination.deliver(one).anew for one in (plans, plans, wider, wider)] == [True, False, True, False]
     front.run(f"DROP TABLE {front.path()}")
     assert destination.deliver(wider).anew
+
+
+@pytest.mark.parametrize("removing", ["DROP TABLE {table}", "ALTER TABLE {table} DROP COLUMN {column}"])
+def test_what_was_removed_by_hand_is_told_as_made_anew_though_a_delivery_failed_meanwhile(
+    removing, destination, front, table
+):
+    plans = [{"id": 1, "name": "a"}]
+    destination.deliver(table(plans))
+    front.run(removing.format(table=front.path(), column=front.dialect.name("name")))
+    with pytest.raises(StoreDamaged):
+        destination.deliver(damaged(table, plans))
+    assert [destination.deliver(table(plans)).anew for _ in range(2)] == [True, False]
+
+
+def test_a_table_removed_by_hand_is_filled_though_newer_data_had_lain_there(destination, place, front, table, tmp_path):
+    older, newer = new_generation(on(2026, 1)), new_generation(on(2026, 2))
+    january, february = (Window.months(Month(2026, month), Month(2026, month)) for month in (1, 2))
+    both = movements(on(2026, 1), on(2026, 2))
+    destination.deliver(dated(table, both, Window.months(Month(2026, 1), None), generation=newer))
+    front.run(f"DROP TABLE {front.path()}")
+    found = [
+        destination.deliver(dated(table, movements(on(2026, month)), window, generation=older))
+        for month, window in ((2, february), (1, january))
+    ]
+    assert [(one.outcome, one.anew) for one in found] == [(Outcome.DELIVERED, True), (Outcome.DELIVERED, False)]
+    assert len(place.rows(tmp_path)) == 2
+    outcomes = sorted(row["outcome"] for row in place.rows(tmp_path, "mogul_deliveries"))
+    assert outcomes == ["created", "delivered", "delivered", "lost"]
 
 
 def test_a_superseded_delivery_makes_nothing_anew(destination, front, table):
