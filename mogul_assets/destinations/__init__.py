@@ -23,6 +23,7 @@ TYPES: dict[str, str] = {
     "redshift": "mogul_assets.destinations.redshift:RedshiftDestination",
     "s3": "mogul_assets.destinations.s3:S3Destination",
     "snowflake": "mogul_assets.destinations.snowflake:SnowflakeDestination",
+    "webhook": "mogul_assets.destinations.webhook:WebhookDestination",
 }
 """The destination types, by the word that ``mogul.yaml`` uses."""
 
