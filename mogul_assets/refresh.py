@@ -207,7 +207,7 @@ def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: f
         DataRefused: a blocking check failed; the new files lie beside the old, and nothing moved.
     """
     landed = _landed_reads(store, read)[-1]
-    with _work(store, generation, read) as (connection, scratch):
+    with working(store, generation, read) as (connection, scratch):
         typed = _typed(store, read, [landed], scratch)
         written: dict[Dataset, Sequence[DataFile]] = {}
         facts = typed.facts()
@@ -304,7 +304,7 @@ def _recomputed(store: Store, table: Table) -> list[Month]:
     past = f"date < {literal((before.read_at - PROVISIONAL).isoformat())}"
     old, new = (f"(SELECT {columns} FROM {name} WHERE {past})" for name in ("old", "new"))
     customer = "coalesce(customer_uuid, customer_external_id)"
-    with _work(store, table.generation, "recomputed") as (connection, _):
+    with working(store, table.generation, "recomputed") as (connection, _):
         for name, here, there in (("old", stood, stands), ("new", stands, stood)):
             _rows(connection, name, [here[sha256] for sha256 in here.keys() - there.keys()], table.schema)
         _rows(connection, "movements", table.paths, table.schema)
@@ -322,7 +322,7 @@ def _reconciled(store: Store, table: Table, account: Account, info: AccountInfo,
         return []
     # A month earlier: west of Greenwich the first UTC month begins in the account's month before.
     first = max(OLDEST_FIGURES, min(file.month for file in table.files if file.month is not None).plus(-1))
-    with _work(store, table.generation, "reconciliation") as (connection, _):
+    with working(store, table.generation, "reconciliation") as (connection, _):
         _rows(connection, "mrr_movements", table.paths, table.schema)
         sums = monthly_sums(connection, "mrr_movements", info.time_zone, now)
     return compare(sums, account.monthly_mrr(first, Month.of(now)))
@@ -345,9 +345,9 @@ def settle_customers(store: Store, account: Account, info: AccountInfo, *, gener
     records = store.table(CUSTOMER_RECORDS.name)
     if records is None:
         raise DataRefused("the customers were not settled yet", remedy="materialise source_data/source_customers first")
-    with _work(store, generation, "customers") as (connection, _):
+    with working(store, generation, "customers") as (connection, _):
         for name in needed:
-            _register(connection, store, name)
+            register(connection, store, name)
         missing = sources_without_invoices(connection, movements="mrr_movements", invoices="invoices")
         result = customers(
             connection,
@@ -392,7 +392,7 @@ def settle_customers(store: Store, account: Account, info: AccountInfo, *, gener
 
 
 @contextmanager
-def _work(store: Store, generation: str, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
+def working(store: Store, generation: str, name: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     scratch = store.scratch(generation, name)
     try:
         with durable.writing_to(store.root), settle.database(scratch) as connection:
@@ -483,7 +483,7 @@ def _candidate(
     fresh = [r for r in standing if before is None or r.generation not in before.typed_from]
     table = store.table(dataset.name) if before is not None else None
     window = quoted(dataset.window or "")
-    with _work(store, generation, dataset.name) as (connection, scratch):
+    with working(store, generation, dataset.name) as (connection, scratch):
         typed = _typed(store, dataset.read, fresh, scratch)
         spans = [read.window for read in fresh if read.window is not None]
         # Of two readings of one month the later holds, whatever the earlier had.
@@ -560,7 +560,7 @@ def _any(column: str, spans: Sequence[Window]) -> str:
 
 def _derived_movements(store: Store) -> Callable[[duckdb.DuckDBPyConnection, str], str]:
     def derive(connection: duckdb.DuckDBPyConnection, history: str) -> str:
-        _register(connection, store, "invoice_line_items")
+        register(connection, store, "invoice_line_items")
         movements(connection, activities=history, line_items="invoice_line_items").create_view("derived")
         return "derived"
 
@@ -572,7 +572,7 @@ def _completed(connection: duckdb.DuckDBPyConnection, store: Store, dataset: Dat
     if dataset is CUSTOM_ATTRIBUTES:
         return f"({_ATTRIBUTE_TYPES.format(relation=relation)})"
     if dataset is INVOICES:
-        _register(connection, store, "source_customers")
+        register(connection, store, "source_customers")
         # Invoices are sorted part by part: what all parts need is computed once.
         connection.execute(_CUSTOMER_IDS)
         return f"({_INVOICE_CUSTOMERS.format(relation=relation)})"
@@ -609,7 +609,7 @@ _INVOICE_CUSTOMERS = """
 """
 
 
-def _register(connection: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
+def register(connection: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """A stored dataset as a view of its name; one that was never read is empty."""
     table = store.table(name)
     schema = CUSTOMER_RECORDS.schema if name == CUSTOMER_RECORDS.name else DATASETS[name].schema
@@ -648,7 +648,7 @@ def _checked(
         # Who refers to customers means the list that was read; the calculated dataset comes later.
         target = CUSTOMER_RECORDS.name if name == CUSTOMERS.name else name
         if store.table(target) is not None:
-            _register(connection, store, target)
+            register(connection, store, target)
             relations[name] = target
     for dataset, files in written.items():
         name = f"new_{dataset.name}"

@@ -199,7 +199,7 @@ def test_each_type_keeps_chartmoguls_own_times_unless_told_otherwise(written, en
         ("schedule: real_time", "'real_time' is no schedule"),
         ("schedule: daily, hour: 24", "hour is '24'"),
         ("schedule: hourly, hour: 7", "hour goes with daily, weekly or monthly"),
-        ("schedule: 0 {hour} * * *, hour: seven", "hour is 'seven'"),
+        ("schedule: daily, hour: seven", "hour is 'seven'"),
         ("schedule: daily, time_zone: Paris", "'Paris' is no time zone"),
         ("schedule: '{nine} * * * *'", "is no schedule"),
     ],

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
+from urllib.parse import quote
 
 import msgspec
 
 from mogul_assets.account.chains import ListReading
-from mogul_assets.account.client import Client, Tally
+from mogul_assets.account.client import Client, Refusal, Tally
 from mogul_assets.account.landing import Landing, Progress, ReadSummary
-from mogul_assets.account.lists import LISTS, SINGLES
-from mogul_assets.account.pages import PageSink
+from mogul_assets.account.lists import LISTS, PAGE_ROWS, SINGLES
+from mogul_assets.account.pages import Page, PageSink
 from mogul_assets.account.timeline import Timeline
 from mogul_assets.catalog.metrics import MonthlyMrr
 from mogul_assets.store.window import BEGINNING, Month, Window
@@ -65,6 +69,13 @@ class _Counts(msgspec.Struct):
     entries: list[_Count]
 
 
+class _Entries(msgspec.Struct):
+    entries: list[dict[str, Any]]
+
+
+NOT_FOUND = 404
+_OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_ENTRIES = msgspec.json.Decoder(_Entries).decode
 _ACCOUNT = msgspec.json.Decoder(AccountInfo).decode
 _SOURCES = msgspec.json.Decoder(_Sources).decode
 _METRICS = msgspec.json.Decoder(_Metrics).decode
@@ -134,6 +145,37 @@ class Account:
             work = self._read_list(name, landing, serial=serial)
         landing.drain(self.client, work, sink, progress)
         return landing.summary()
+
+    def customers(self, uuids: Sequence[str]) -> list[Page]:
+        """Single customers, each as a page of the customer list; one that is gone has none. One request each."""
+        return [page for page in self.client.run(self._customers(uuids)) if page is not None]
+
+    async def _customers(self, uuids: Sequence[str]) -> list[Page | None]:
+        return await asyncio.gather(*(self._customer(uuid, place) for place, uuid in enumerate(uuids)))
+
+    async def _customer(self, uuid: str, place: int) -> Page | None:
+        try:
+            answer = await self.client.fetch(f"/customers/{quote(uuid, safe='')}", {}, _OBJECT)
+        except Refusal as refusal:
+            if refusal.status == NOT_FOUND:
+                return None
+            raise
+        return Page("customers", b'{"entries":[' + answer.body + b"]}", place, answer.taken_at)
+
+    def pulse(self, start: datetime, end: datetime) -> str:
+        """A digest of the newest movements between two moments (at most 200); one request.
+
+        It is the same while they are, whatever ids they are given meanwhile.
+        """
+        params = {
+            "start-date": start.isoformat(),
+            "end-date": end.isoformat(),
+            "order": "-date",
+            "per_page": str(PAGE_ROWS),
+        }
+        entries = self.client.run(self.client.fetch(LISTS["activities"].path, params, _ENTRIES)).value.entries
+        rows = sorted(msgspec.json.encode({**entry, "uuid": None}, order="sorted") for entry in entries)
+        return hashlib.sha256(b"\n".join(rows)).hexdigest()[:32]
 
     def monthly_mrr(self, first: Month, last: Month) -> list[MonthlyMrr]:
         """ChartMogul's own figures, from ``/metrics/mrr``, for each month from first to last; one request.

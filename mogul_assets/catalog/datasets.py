@@ -503,6 +503,49 @@ CUSTOMER_RECORDS = Dataset(
     columns=tuple(column for column in CUSTOMERS.columns if column.source is not None),
 )
 
+MOVEMENT_NEWS = Dataset(
+    name="movement_news",
+    group=Group.INTERNAL,
+    description="Movements of the last weeks and those dated ahead, each with its customer: what messages tell.",
+    key=("uuid",),
+    read="news",
+    columns=(
+        _text("uuid", "ChartMogul's id of the movement.", nullable=False),
+        _text("movement_key", "Our stable identity of it.", nullable=False),
+        _text("identity", "The same for movements that differ in nothing but their ordinal.", nullable=False),
+        _moment("date", "When it happened, or will.", nullable=False),
+        _text("movement_type", "new_biz, expansion, contraction, churn or reactivation.", nullable=False),
+        _text("description", "What happened, in words."),
+        _int("mrr_movement", "Change of MRR, in cents of the account's currency.", nullable=False),
+        _int("mrr", "The customer's MRR after it, in cents of the account's currency.", nullable=False),
+        _int("rank", "1, 2, … among a customer's movements of one date.", nullable=False),
+        _text("currency_code", "The account's currency (ISO 4217).", nullable=False),
+        _text("invoice_currency", "The currency that the subscription is invoiced in (ISO 4217)."),
+        _int("invoice_mrr_movement", "The movement in cents of that currency, at the rate of its date."),
+        _text("billing_connector_uuid", "The data source (ds_…)."),
+        _text("subscription_external_id", "The subscription."),
+        _text("plan_external_id", "The plan."),
+        _text("plan_name", "The plan's name."),
+        _text("customer_uuid", "The customer (cus_…)."),
+        _text("customer_external_id", "The customer's id in its data source."),
+        _text("customer_name", "The customer's name."),
+        _text("customer_email", "The customer's e-mail address."),
+        _text("customer_company", "The customer's company."),
+        _text("customer_status", "Where the customer stands."),
+        _text("customer_currency", "The currency of the two figures below (ISO 4217)."),
+        _text("customer_currency_sign", "Its sign."),
+        _int("customer_mrr", "The customer's MRR, in cents.", nullable=False),
+        _int("customer_arr", "The customer's ARR, in cents.", nullable=False),
+        _text("customer_url", "The customer in ChartMogul's pages."),
+        _json("customer_external_ids", "The ids of all merged records."),
+        _text("customer_data_source_uuid", "The primary record's data source."),
+        _json("custom_attributes", "The customer's custom attributes, by name."),
+    ),
+)
+
+INTERNAL: dict[str, Dataset] = {dataset.name: dataset for dataset in (CUSTOMER_RECORDS, MOVEMENT_NEWS)}
+"""What other datasets and messages are built on; never delivered as it is."""
+
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (

@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset, Group
-from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS
+from mogul_assets.catalog.datasets import DATASETS, INTERNAL, MOVEMENT_NEWS
 from mogul_assets.errors import StoreBusy, StoreDamaged
 from mogul_assets.store import durable, raw
 from mogul_assets.store.raw import RawWriter
@@ -107,7 +107,9 @@ class Watermark(msgspec.Struct, frozen=True):
 
 def group_of(dataset: Dataset) -> str:
     """The pointer that a dataset moves with: those of one raw read move together."""
-    return f"{dataset.group}/{dataset.name}" if dataset.group is Group.CALCULATED else f"{Group.SOURCE}/{dataset.read}"
+    if dataset.group is Group.CALCULATED or dataset is MOVEMENT_NEWS:
+        return f"{dataset.group}/{dataset.name}"
+    return f"{Group.SOURCE}/{dataset.read}"
 
 
 class Store:
@@ -290,7 +292,7 @@ class Store:
         Raises:
             StoreDamaged: where a file that the pointer names is missing or not of the size it had.
         """
-        known = CUSTOMER_RECORDS if dataset == CUSTOMER_RECORDS.name else DATASETS[dataset]
+        known = INTERNAL.get(dataset) or DATASETS[dataset]
         pointer = self.pointer(group_of(known))
         if pointer is None or dataset not in pointer.datasets:
             return None
@@ -437,9 +439,9 @@ class Store:
             for g in self._groups("raw")
             for r in self.raw_reads(g)
         }
-        for group in (Group.SOURCE.value, Group.CALCULATED.value):
-            for name in self._groups(group):
-                named |= {Path(path) for path in _paths(self.pointer(f"{group}/{name}"))}
+        for group in Group:
+            for name in self._groups(group.value):
+                named |= {Path(path) for path in _paths(self.pointer(f"{group.value}/{name}"))}
         removed = []
         for folder in ("raw", "data", "scratch"):
             for path in sorted((self.root / folder).rglob("*")):
