@@ -18,6 +18,7 @@ TYPES: dict[str, str] = {
     "azure_blob": "mogul_assets.destinations.azure_blob:AzureBlobDestination",
     "bigquery": "mogul_assets.destinations.bigquery:BigQueryDestination",
     "duckdb": "mogul_assets.destinations.duckdb:DuckDBDestination",
+    "email": "mogul_assets.destinations.email:EmailDestination",
     "files": "mogul_assets.destinations.files:FilesDestination",
     "gcs": "mogul_assets.destinations.gcs:GCSDestination",
     "redshift": "mogul_assets.destinations.redshift:RedshiftDestination",

@@ -219,7 +219,7 @@ class AzureContainer(Bucket):
             key = self._service.get_user_delegation_key(began, until, **_TIMES)
             return {"user_delegation_key": key}
         raise DestinationRefused(
-            "a shared access signature cannot sign links",
+            f"{self.root}: a shared access signature cannot sign links",
             remedy="name account_key, or let the machine have an identity",
         )
 

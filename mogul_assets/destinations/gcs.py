@@ -174,7 +174,7 @@ class GCSBucket(Bucket):
         from google.auth.credentials import Signing  # noqa: PLC0415 - only where it is needed
 
         if not isinstance(self._client._credentials, Signing):  # noqa: SLF001 - nothing public says who signs
-            raise DestinationRefused("the machine's credentials cannot sign links", remedy=_SIGNER)
+            raise DestinationRefused(f"{self.root}: the machine's credentials cannot sign links", remedy=_SIGNER)
         shown = f'attachment; filename="{key.rpartition("/")[2]}"'
         link: str = self._blob(key).generate_signed_url(
             version="v4", expiration=timedelta(seconds=seconds), response_disposition=shown
