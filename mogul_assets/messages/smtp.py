@@ -148,13 +148,13 @@ class Session:
             said = " ".join(filter(None, (f"it answered {error.smtp_code}", words)))
             passing = not 500 <= error.smtp_code < 600
             return Problem(str(error.smtp_code), said, _AGAIN if passing else self._remedy(error.smtp_code), passing)
+        if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # smtplib wraps it
+            return Problem("connection", "it did not answer in time", _AGAIN, True)
         if isinstance(error, smtplib.SMTPServerDisconnected):
             return Problem("connection", "it closed the connection", _AGAIN, True)
         if isinstance(error, smtplib.SMTPException):  # what it does not offer
             remedy = _OFFERED.get(self.doing, _REMEDIES[self.doing])
             return Problem("not offered", f"it offers no way to {self.doing}", remedy, False)
-        if isinstance(error, TimeoutError):
-            return Problem("connection", "it did not answer in time", _AGAIN, True)
         if isinstance(error, OSError):
             said = f"the connection failed: {error.strerror or type(error).__name__}"
             return Problem("connection", said, _AGAIN, True)
