@@ -10,6 +10,7 @@ from email import message_from_bytes
 from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
+from functools import cache
 from typing import Any
 
 from mogul_assets.messages.chart import described
@@ -132,11 +133,16 @@ def _heading(letter: Letter) -> str:
 
 
 def _rendered(template: str, letter: Letter, **more: Any) -> str:
+    return _template(template).render(page=_page(letter), recap=letter.recap is not None, **more)
+
+
+@cache
+def _template(text: str) -> Any:
     from jinja2 import Environment, StrictUndefined  # noqa: PLC0415 - only where it is needed
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    shown = environment.from_string(template)
-    return shown.render(page=_page(letter), recap=letter.recap is not None, **more)
+    return Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True).from_string(
+        text
+    )
 
 
 def _page(letter: Letter) -> Mapping[str, Any]:
