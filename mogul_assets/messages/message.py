@@ -137,6 +137,8 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     """Its place among the customer's movements of that moment."""
     currency_code: str
     """The account's."""
+    account_mrr: int | None = None
+    """All customers' together, at the time of the news."""
     invoice_currency: str | None = None
     invoice_mrr_movement: int | None = None
     """The movement in cents of ``invoice_currency``, at the rate of its date; ``None`` without a rate."""

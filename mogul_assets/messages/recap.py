@@ -151,7 +151,7 @@ def recap(
         largest: how many gains and how many losses are listed.
         earlier: what the recap before said; what has changed there since is ``late``.
     """
-    with duckdb.connect(config={"TimeZone": "UTC", "autoinstall_known_extensions": False}) as connection:
+    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
         _view(connection, "history", movements, Window(BEGINNING, period.end))
         _view(connection, "told", movements, Window(period.start, period.end))
         opening, closing, before, after = connection.execute(_LEVELS, [period.start]).fetchall()[0]
