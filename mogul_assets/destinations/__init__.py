@@ -23,6 +23,7 @@ TYPES: dict[str, str] = {
     "gcs": "mogul_assets.destinations.gcs:GCSDestination",
     "redshift": "mogul_assets.destinations.redshift:RedshiftDestination",
     "s3": "mogul_assets.destinations.s3:S3Destination",
+    "slack": "mogul_assets.destinations.slack:SlackDestination",
     "snowflake": "mogul_assets.destinations.snowflake:SnowflakeDestination",
     "webhook": "mogul_assets.destinations.webhook:WebhookDestination",
 }
