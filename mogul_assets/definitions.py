@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from mogul_assets.assets.common import AccountResource
 from mogul_assets.assets.common import resources as shared_resources
 from mogul_assets.assets.datasets import dataset_assets
 from mogul_assets.assets.deliveries import (
@@ -17,11 +18,14 @@ from mogul_assets.assets.deliveries import (
     configuration_check,
     delivery_assets,
 )
+from mogul_assets.assets.messages import news_asset, real_time_assets, together_assets
 from mogul_assets.assets.reads import read_assets
-from mogul_assets.automation.jobs import deliver_job, operations, refresh_job
+from mogul_assets.automation.jobs import deliver_job, news_job, operations, refresh_job
+from mogul_assets.automation.news import news_sensor
 from mogul_assets.automation.schedules import deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.destinations.configured import configured
+from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.settings import Settings, load
 
 
@@ -44,20 +48,44 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         name: DestinationIOManager(destination=destination, store=common["store"])
         for name, destination in destinations.items()
     }
+    # An IO manager of one's own is handed what an asset of its own returns.
+    replaced = given.keys() & entries.keys()
+    told = [one for name, one in entries.items() if one.real_time and name not in replaced]
+    together = [one for name, one in entries.items() if one.habits.together and name not in replaced]
+    messengers = {name: one for name, one in entries.items() if one.habits.messages}
+    apart = [one for one in entries.values() if one not in told and one not in together]
     refresh = refresh_job()
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
+    news = [news_job(told)] if told else []
     scheduled = {name: entry for name, entry in entries.items() if entry.schedule}
     store = settings.store.path
     sensors = [
         *([deliveries_sensor(scheduled, store, since, list(deliveries.values()))] if scheduled else []),
         *(on_refresh_sensor(one, store, since, deliveries[name]) for name, one in entries.items() if one.on_refresh),
+        *(
+            [
+                news_sensor(
+                    messengers,
+                    account=AccountResource.of(settings.account, store),
+                    ledger=LedgerResource.of(settings.ledger),
+                    store=store,
+                    since=since,
+                    jobs=[*news, *(deliveries[name] for name in messengers)],
+                )
+            ]
+            if messengers
+            else []
+        ),
         *([retries_sensor(entries, store, since, list(deliveries.values()))] if entries else []),
     ]
     return dg.Definitions(
         assets=[
             *read_assets(since),
             *dataset_assets(since),
-            *(asset for name, entry in entries.items() for asset in delivery_assets(entry, destinations[name], since)),
+            *([news_asset()] if any(one.real_time for one in entries.values()) else []),
+            *(asset for entry in apart for asset in delivery_assets(entry, destinations[entry.name], since)),
+            *([real_time_assets(told, destinations)] if told else []),
+            *(together_assets(entry, destinations[entry.name], since) for entry in together),
         ],
         asset_checks=[configuration_check(entry, destinations[name]) for name, entry in entries.items()],
         resources={
@@ -66,7 +94,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             TABLES: StoreTables(store=common["store"], since=str(since)),
             **given,
         },
-        jobs=[refresh, *deliveries.values(), *(operations(entries, since) if entries else [])],
+        jobs=[refresh, *news, *deliveries.values(), *(operations(entries, since) if entries else [])],
         schedules=[destination_schedule(entry, store, since, refresh) for entry in scheduled.values()],
         sensors=sensors,
         executor=dg.in_process_executor,

@@ -18,7 +18,6 @@ from mogul_assets.account.reader import Account
 from mogul_assets.calculated.movements import IDENTITY, encoded, movements
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, MOVEMENT_NEWS, MRR_MOVEMENTS
 from mogul_assets.errors import DataRefused, StoreBusy
-
 from mogul_assets.refresh import known_account, register, working
 from mogul_assets.store import durable, settle
 from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
@@ -31,7 +30,7 @@ from mogul_assets.store.window import BEGINNING, Window
 LOOK_BACK = timedelta(hours=48)
 """How far before the last look movements are read again: sources import late, and amounts are corrected."""
 KEPT = timedelta(days=35)
-"""How long movements stay news: what comes later than the look-back is found by the next refresh, and listed as late."""
+"""How long movements stay news: what comes later than the look-back the next refresh finds, and it is listed."""
 SINGLY = 100
 """New movements whose customers are read one by one; of more, the store's copy has to do."""
 STAYS_SECONDS = 15 * 60
@@ -63,7 +62,7 @@ def read_news(store: Store, account: Account, *, generation: str, now: datetime)
             touched = _touched(connection, before)
             read = account.customers(touched[:SINGLY]) if before is not None else []
             _customers(connection, store, read)
-            _told(connection, store, before, info.currency)
+            _told(connection, before, info.currency)
             folder = store.folder(MOVEMENT_NEWS, generation)
             files = settle.write(connection, "news", MOVEMENT_NEWS, folder, generation)
             facts = {"requests for customers": len(touched[:SINGLY]), "customers from the store": len(touched[SINGLY:])}
@@ -99,7 +98,7 @@ def past_news(store: Store, start: datetime, end: datetime, *, generation: str) 
             f" WHERE date >= {literal(start.isoformat())} AND date < {literal(end.isoformat())}"
         )
         _customers(connection, store, [])
-        _told(connection, store, None, info.currency)
+        _told(connection, None, info.currency)
         files = settle.write(connection, "news", MOVEMENT_NEWS, folder, generation)
     return Table(MOVEMENT_NEWS.name, generation, MOVEMENT_NEWS.schema, MOVEMENT_NEWS.key, files, end)
 
@@ -180,7 +179,7 @@ def _customers(connection: duckdb.DuckDBPyConnection, store: Store, read: Sequen
     """)
 
 
-def _told(connection: duckdb.DuckDBPyConnection, store: Store, before: Table | None, currency: str) -> None:
+def _told(connection: duckdb.DuckDBPyConnection, before: Table | None, currency: str) -> None:
     """View ``news``: the movements with their customers. Of one known already, the customer as first told of it."""
     columns = ", ".join(
         f"coalesce(known.{quoted(name)}, news.{quoted(name)}) AS {quoted(name)}"

@@ -52,13 +52,19 @@ class Habits:
     schedule: str | None = None
     schedules: Mapping[str, str] = field(default_factory=dict)
     time_zone: str = "UTC"
+    together: bool = False
+    """Whether its datasets go into one message."""
+    messages: bool = False
+    """Whether it sends messages: those cannot be sent again by a backfill, so its deliveries have no partitions."""
 
 
 HABITS: Mapping[str, Habits] = {
-    "email": Habits(datasets=("custom_attributes", "tags", "customers", "mrr_movements")),
+    "email": Habits(datasets=("custom_attributes", "tags", "customers", "mrr_movements"), together=True, messages=True),
     "intercom": Habits(datasets=("customers",), schedule="daily", time_zone="Europe/Paris"),
-    "slack": Habits(datasets=("mrr_movements",), schedule=REAL_TIME, schedules={"weekly": "0 {hour} * * 1"}),
-    "webhook": Habits(datasets=("mrr_movements",), schedule=REAL_TIME),
+    "slack": Habits(
+        datasets=("mrr_movements",), schedule=REAL_TIME, schedules={"weekly": "0 {hour} * * 1"}, messages=True
+    ),
+    "webhook": Habits(datasets=("mrr_movements",), schedule=REAL_TIME, messages=True),
 }
 """Of the types that do not take everything, at any time."""
 _TELL_AS_IT_HAPPENS = {name for name, habits in HABITS.items() if habits.schedule == REAL_TIME}
@@ -188,8 +194,17 @@ class Entry:
     time_zone: str = "UTC"
 
     @property
+    def habits(self) -> Habits:
+        return HABITS.get(self.type, Habits())
+
+    @property
     def real_time(self) -> bool:
         return self.period == REAL_TIME
+
+    @property
+    def partitioned(self) -> bool:
+        """Whether its deliveries of windowed datasets are by month."""
+        return not self.habits.messages
 
 
 @dataclass(frozen=True)
@@ -321,6 +336,8 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         cron = period = None
     if not isinstance(on_refresh, bool):
         problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
+    elif on_refresh and habits.messages:
+        problem = problem or "on_refresh is not for messages; they have their schedule"
     # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
     datasets = tuple(dataset for dataset in DATASETS if dataset in named) or habits.datasets
     return Entry(

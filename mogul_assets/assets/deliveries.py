@@ -16,10 +16,11 @@ from pydantic import PrivateAttr
 from mogul_assets.assets.common import StoreResource, failures, months
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.catalog.columns import Dataset
-from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.destinations import TYPES
 from mogul_assets.destinations.base import Delivered, Destination, Outcome
 from mogul_assets.destinations.configured import Misconfigured
+from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.errors import (
     ConfigurationError,
     DataRefused,
@@ -35,7 +36,7 @@ from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
 TABLES = "store_tables"
-_KINDS = {"files": "parquet", "azure_blob": "azure"}
+KINDS = {"files": "parquet", "azure_blob": "azure"}
 """What Dagster has an icon for, where that is another word than the type's."""
 DESTINATION = "mogul/destination"
 """Run tag: where a run delivers to."""
@@ -47,6 +48,9 @@ AGAIN_AFTER = (timedelta(minutes=1), timedelta(minutes=5), timedelta(minutes=15)
 """How long after its failure a delivery that may succeed by waiting is tried again; then its schedule is waited for."""
 
 CONFIGURATION = "configuration"
+
+NEWS_ASSET = dg.AssetKey([MOVEMENT_NEWS.group.value, MOVEMENT_NEWS.name])
+"""What is told as it happens: the movements of the last weeks, each with its customer."""
 
 _SECRET = re.compile("passw|passphrase|secret|key|token|credential")
 """What the fields are called in which the ``dagster-*`` libraries hold their secrets."""
@@ -75,6 +79,19 @@ class StoreTables(dg.ConfigurableIOManager):
         raise TypeError(f"{name}: a dataset is settled by its own step, not returned as {type(obj).__name__}")
 
 
+def standing(store: Store, name: str, since: Month | None = None) -> Table:
+    """The dataset as it stands, whole.
+
+    Raises:
+        DataRefused: it was never read.
+    """
+    table = store.table(name, since=since)
+    if table is None:
+        remedy = f"materialise {NEWS_ASSET.to_user_string()}" if name == MOVEMENT_NEWS.name else "run: mogul sync"
+        raise DataRefused(f"the store has no {name} yet", remedy=remedy)
+    return table
+
+
 class DestinationIOManager(dg.ConfigurableIOManager):
     """A destination as an IO manager: what an asset returns is delivered.
 
@@ -93,14 +110,14 @@ class DestinationIOManager(dg.ConfigurableIOManager):
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
             if self._unreachable is not None:
                 error, at = self._unreachable
-                _failed(self.store.open(), self.destination, table, error, again=again, at=at)
+                _failed(self.store.open(), self.destination, table.dataset, error, again=again, at=at)
                 raise DestinationUnreachable(error.message, remedy=error.remedy)
             try:
                 delivered = deliver(self.destination, table, self.store, again=again)
             except DestinationUnreachable as error:
                 self._unreachable = error, datetime.now(UTC)
                 raise
-        context.add_output_metadata(_metadata(delivered, table))
+        context.add_output_metadata(metadata_of(delivered, table))
         if delivered.outcome is Outcome.SUPERSEDED:
             context.log.warning(f"{delivered.location} already holds a newer generation: nothing was changed")
         if context.has_asset_partitions and table.window is not None:
@@ -129,12 +146,14 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
     Raises:
         MogulError: what the destination raises.
     """
+    if isinstance(destination, Messenger):
+        return tell(destination, [table], store, [table.dataset])
     opened, began = store.open(), time.monotonic()
     try:
         with discreet(destination):
             delivered = destination.deliver(table)
     except Exception as error:
-        _failed(opened, destination, table, error, again=again)
+        _failed(opened, destination, table.dataset, error, again=again)
         raise
     if delivered.outcome is Outcome.DELIVERED:
         opened.delivered(
@@ -148,6 +167,45 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
         )
     else:
         opened.superseded(destination.name, table.dataset)
+    return delivered
+
+
+def tell(
+    destination: Destination,
+    tables: Sequence[Table],
+    store: StoreResource,
+    datasets: Sequence[str],
+    *,
+    anew: bool = False,
+) -> Delivered:
+    """Tell what these tables say, and remember of each of the ``datasets`` how that went.
+
+    ``anew``: also what was told before. Another try is the ledger's to begin, message by message.
+
+    Raises:
+        MogulError: what the destination raises.
+    """
+    opened = store.open()
+    try:
+        with discreet(destination):
+            if isinstance(destination, Messenger):
+                delivered = destination.tell(tables, anew=anew)
+            else:
+                delivered = destination.deliver(tables[0])
+    except Exception as error:
+        for name in datasets:
+            _failed(opened, destination, name, error)
+        raise
+    for name in datasets:
+        opened.told(
+            destination.name,
+            name,
+            tables[0],
+            rows=delivered.rows,
+            bytes_=delivered.bytes,
+            seconds=delivered.seconds,
+            location=delivered.location,
+        )
     return delivered
 
 
@@ -187,12 +245,19 @@ def _revealed(destination: Destination) -> list[str]:
 
 
 def _failed(
-    store: Store, destination: Destination, table: Table, error: Exception, *, again: bool, at: datetime | None = None
+    store: Store,
+    destination: Destination,
+    dataset: str,
+    error: Exception,
+    *,
+    again: bool = False,
+    at: datetime | None = None,
 ) -> None:
     # The text of others' errors may quote a customer's data: their kind is enough to look for the run.
     said = str(error) if isinstance(error, MogulError) else f"unexpected {type(error).__name__} → look at its run"
-    wait = AGAIN_AFTER if isinstance(error, TransientError) else ()
-    store.failed(destination.name, table.dataset, said, at=at, again_after=wait, again=again)
+    waits = isinstance(error, TransientError) and not isinstance(destination, Messenger)
+    wait = AGAIN_AFTER if waits else ()
+    store.failed(destination.name, dataset, said, at=at, again_after=wait, again=again)
 
 
 def delivery_assets(entry: Entry, destination: Destination, since: Month) -> Sequence[dg.AssetsDefinition]:
@@ -206,16 +271,16 @@ def delivery_key(entry: Entry, dataset: str) -> dg.AssetKey:
 
 
 def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: Month) -> dg.AssetsDefinition:
-    windowed = dataset.window is not None
+    windowed = dataset.window is not None and entry.partitioned
     problem = f"\n\n**Cannot run:** {destination.problem}" if isinstance(destination, Misconfigured) else ""
 
     @dg.asset(
         key=delivery_key(entry, dataset.name),
-        ins={"table": dg.AssetIn(key=key(dataset), input_manager_key=TABLES)},
+        ins={"table": dg.AssetIn(key=NEWS_ASSET if entry.real_time else key(dataset), input_manager_key=TABLES)},
         io_manager_key=entry.name,
         group_name=entry.name,
         description=f"{dataset.name}, delivered to {entry.name} ({entry.type}).{problem}",
-        kinds={_KINDS.get(entry.type, entry.type)} if entry.type in TYPES else set(),
+        kinds={KINDS.get(entry.type, entry.type)} if entry.type in TYPES else set(),
         partitions_def=months(since) if windowed else None,
         backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
         pool=f"deliver_{entry.name}",
@@ -255,7 +320,7 @@ def configuration_problem(destination: Destination) -> str | None:
     return None
 
 
-def _metadata(delivered: Delivered, table: Table) -> Mapping[str, Any]:
+def metadata_of(delivered: Delivered, table: Table) -> Mapping[str, Any]:
     return {
         "dagster/row_count": delivered.rows,
         "megabytes": round(delivered.bytes / 1e6, 3),

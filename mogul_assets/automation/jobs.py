@@ -10,16 +10,26 @@ from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 
 from mogul_assets import refresh
 from mogul_assets.assets.common import StoreResource, failures
-from mogul_assets.assets.deliveries import DESTINATION, DestinationIOManager, deliver, delivery_key, discreet
-from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.assets.deliveries import (
+    DESTINATION,
+    NEWS_ASSET,
+    DestinationIOManager,
+    deliver,
+    delivery_key,
+    discreet,
+    standing,
+    tell,
+)
+from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
-from mogul_assets.errors import DataRefused, DestinationRefused
+from mogul_assets.errors import DestinationRefused
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 from mogul_assets.store.window import Month
 
 REFRESH = "refresh"
+NEWS = "news"
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
@@ -47,6 +57,18 @@ def deliver_job(entry: Entry) -> Any:
     )
 
 
+def news_job(entries: Sequence[Entry]) -> Any:
+    """Read what is new and tell it, to everything that is told movements as they happen; send what is due again."""
+    assets = [NEWS_ASSET, *(delivery_key(entry, name) for entry in entries for name in entry.datasets)]
+    return dg.define_asset_job(
+        NEWS,
+        selection=dg.AssetSelection.assets(*assets).without_checks(),
+        description="Read the newest movements and tell them, as they happen; send again what is due.",
+        # It goes before whatever waits in the queue; the sensor starts the next one, however this one ends.
+        tags={"dagster/priority": "10", "dagster/max_retries": "0", RETRY_ON_ASSET_OR_OP_FAILURE_TAG: "false"},
+    )
+
+
 def refresh_range(store: Store, since: Month, now: datetime) -> dict[str, str]:
     """The run tags that make a refresh cover what it has to, to the current month."""
     firsts = [refresh.coverage(store, name, since=since, now=now) for name, read in READS.items() if read.windowed]
@@ -65,6 +87,12 @@ def deliver_range(
     return partition_range(min(max(first, since), this), this)
 
 
+def delivery_tags(store: Store, entry: Entry, datasets: Sequence[str], since: Month, now: datetime) -> dict[str, str]:
+    """The run tags that make a delivery of these datasets cover what it has to: none where nothing is by month."""
+    by_month = entry.partitioned and any(DATASETS[name].window is not None for name in datasets)
+    return deliver_range(store, entry.name, datasets, since, now) if by_month else {}
+
+
 def delivery(
     store: Store,
     entry: Entry,
@@ -79,13 +107,12 @@ def delivery(
 
     ``run_key`` keeps it from being started twice.
     """
-    windowed = any(DATASETS[name].window is not None for name in datasets)
     return dg.RunRequest(
         job_name=deliver_job_name(entry.name),
         run_key=run_key,
         asset_selection=[delivery_key(entry, name) for name in datasets],
         asset_check_keys=[],  # else those of the assets come along
-        tags={**tags, **(deliver_range(store, entry.name, datasets, since, now) if windowed else {})},
+        tags={**tags, **delivery_tags(store, entry, datasets, since, now)},
     )
 
 
@@ -119,11 +146,13 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
         with failures():
             entry, destination = chosen(context, config.destination)
             store: StoreResource = context.resources.store
-            for name in entry.datasets:
-                table = store.open().table(name, since=since)
-                if table is None:
-                    raise DataRefused(f"the store has no {name} yet", remedy="refresh the account first: mogul sync")
-                delivered = deliver(destination, table, store)
+            wanted = (MOVEMENT_NEWS.name,) if entry.real_time else entry.datasets
+            tables = [standing(store.open(), name, since) for name in wanted]
+            if entry.habits.messages:
+                sent = dict.fromkeys(entry.datasets, tell(destination, tables, store, entry.datasets, anew=True))
+            else:
+                sent = {table.dataset: deliver(destination, table, store) for table in tables}
+            for name, delivered in sent.items():
                 context.log_event(
                     AssetMaterialization(
                         delivery_key(entry, name),

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import dagster as dg
+from pydantic import Field
 
 from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
@@ -58,7 +59,7 @@ class Messenger(Destination):
 
     POLICY: ClassVar[Policy]
 
-    ledger: dg.ResourceDependency[LedgerResource]
+    ledger: dg.ResourceDependency[LedgerResource] = Field(default_factory=LedgerResource)  # type: ignore[arg-type]
 
     @property
     def real_time(self) -> bool:
@@ -84,12 +85,12 @@ class Messenger(Destination):
     def deliver(self, table: Table) -> Delivered:
         return self.tell([table])
 
-    def tell(self, tables: Sequence[Table], *, again: bool = False) -> Delivered:
+    def tell(self, tables: Sequence[Table], *, anew: bool = False) -> Delivered:
         """Write down what these tables say, and send everything that is due.
 
         Args:
             tables: ``movement_news`` in real time, else the datasets that belong into one message.
-            again: also what was told before, as a message of its own ("send now").
+            anew: also what was told before, as a message of its own ("send now").
 
         Raises:
             DestinationUnavailable: some messages were not taken; they wait in the ledger for their next try.
@@ -97,7 +98,7 @@ class Messenger(Destination):
         """
         began, moment = time.monotonic(), sending.now()
         with self.ledger.open() as ledger:
-            enqueued = self._written_down(ledger, tables, moment, again=again)
+            enqueued = self._written_down(ledger, tables, moment, anew=anew)
             standing = ledger.standing(self.name, moment)
             if standing.disabled_at is not None:
                 raise DestinationRefused(
@@ -121,14 +122,14 @@ class Messenger(Destination):
             },
         )
 
-    def _written_down(self, ledger: Ledger, tables: Sequence[Table], moment: datetime, *, again: bool) -> Enqueued:
+    def _written_down(self, ledger: Ledger, tables: Sequence[Table], moment: datetime, *, anew: bool) -> Enqueued:
         if self.real_time:
             (table,) = tables
             return ledger.enqueue_news(
                 self.name, news_of(table), lambda news: self.drafts(news, moment), moment, seen_at=table.read_at
             )
         drafts = self.composed(tables, moment)
-        if again:
+        if anew:
             drafts = [
                 replace(each, subject=f"{each.subject}, sent at {moment:%Y-%m-%d %H:%M:%S}")
                 for each in drafts

@@ -408,6 +408,21 @@ class Store:
         )
         self.mark(destination, dataset, mark)
 
+    def told(
+        self, destination: str, dataset: str, table: Table, *, rows: int, bytes_: int, seconds: float, location: str
+    ) -> None:
+        """Record that messages told what a table says of a dataset. The ledger knows which."""
+        mark = Watermark(
+            generation=table.generation,
+            delivered_at=datetime.now(UTC),
+            read_at=table.read_at,
+            rows=rows,
+            bytes=bytes_,
+            seconds=seconds,
+            location=location,
+        )
+        self.mark(destination, dataset, mark)
+
     def superseded(self, destination: str, dataset: str) -> None:
         """Record that the destination holds newer data than was sent: nothing is wrong with it any more."""
         before, fresh = self.watermark(destination, dataset), Watermark()

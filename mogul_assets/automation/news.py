@@ -1,0 +1,128 @@
+"""Real time, in one hop: a look at the account every few seconds, and a run where something is new or due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import msgspec
+
+from mogul_assets.account.client import Limits
+from mogul_assets.assets.common import AccountResource
+from mogul_assets.assets.deliveries import NEWS_ASSET, delivery_key
+from mogul_assets.automation.jobs import NEWS, delivery
+from mogul_assets.automation.runs import served, under_way
+from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.errors import MogulError
+from mogul_assets.messages.ledger import Ledger
+from mogul_assets.news import LOOK_BACK, seen_at
+from mogul_assets.settings import Entry
+from mogul_assets.store.store import Store
+from mogul_assets.store.window import Month
+
+INTERVAL = timedelta(seconds=15)
+"""How often the account is looked at: four requests a minute of the 2,400 that it allows."""
+LOOK = Limits(connect=5, request=5, attempts=1, total=5)
+AGAIN_AFTER = timedelta(minutes=1)
+"""How long after a run that brought no news it is asked for again."""
+KEPT_RUNS = 200
+"""Runs of this job that stay to look at. One a minute for two days would be 2,880, of 150 KB each."""
+
+
+class _Cursor(msgspec.Struct, frozen=True):
+    """What was asked for last: the pulse of the account, and when."""
+
+    pulse: str = ""
+    asked_at: datetime | None = None
+
+
+def news_sensor(
+    entries: Mapping[str, Entry],
+    *,
+    account: AccountResource,
+    ledger: LedgerResource,
+    store: Path,
+    since: Month,
+    jobs: Sequence[Any],
+) -> dg.SensorDefinition:
+    """Starts a run where the account's newest movements changed, and where a message is due.
+
+    The only sensor that may touch the network: one request, at most five seconds; no answer is a skip. Movements
+    that only got new ids are no change. What it asked for and what never came of it is asked for again.
+    """
+    told = {name: entry for name, entry in entries.items() if entry.real_time and entry.problem is None}
+
+    @dg.sensor(
+        name=NEWS,
+        jobs=jobs,
+        minimum_interval_seconds=int(INTERVAL.total_seconds()),
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Tells movements as they happen, and sends again what was not taken.",
+    )
+    def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        opened, now = Store(store), datetime.now(UTC)
+        _forget_old_runs(context.instance)
+        runs = under_way(context.instance)
+        try:
+            with ledger.open() as remembered:
+                _first_seen(remembered, told, now)
+                due = {name for name, at in remembered.next_due().items() if at <= now}
+        except MogulError as error:
+            yield dg.SkipReason(str(error))
+            return
+        for name in sorted(due & (entries.keys() - told.keys())):
+            if served(runs, name) is None:
+                key = f"{name}, due {now.isoformat()}"
+                yield delivery(
+                    opened, entries[name], entries[name].datasets, run_key=key, tags={}, since=since, now=now
+                )
+        if not told:
+            return
+        running = next((run for run in runs if run.job_name == NEWS), None)
+        if running is not None:
+            yield dg.SkipReason(f"waits for the run {running.run_id[:8]}")
+            return
+        if not opened.raw_reads("account"):
+            yield dg.SkipReason("the account was never read: start the job refresh, or mogul sync")
+            return
+        before = msgspec.json.decode(context.cursor, type=_Cursor) if context.cursor else _Cursor()
+        pulse, problem = _pulse(account, now)
+        lost = before.asked_at is not None and (seen_at(opened) or before.asked_at) <= before.asked_at
+        overdue = lost and now - before.asked_at >= AGAIN_AFTER if before.asked_at else False
+        if pulse is not None and (pulse != before.pulse or overdue):
+            context.update_cursor(msgspec.json.encode(_Cursor(pulse, now)).decode())
+            yield dg.RunRequest(job_name=NEWS, run_key=f"{pulse} {now.isoformat()}")
+        elif due & told.keys():
+            keys = [
+                NEWS_ASSET,
+                *(delivery_key(told[name], told[name].datasets[0]) for name in sorted(due & told.keys())),
+            ]
+            yield dg.RunRequest(job_name=NEWS, run_key=f"due {now.isoformat()}", asset_selection=keys)
+        else:
+            yield dg.SkipReason(problem or "nothing new")
+
+    return sensor
+
+
+def _first_seen(ledger: Ledger, told: Mapping[str, Entry], now: datetime) -> None:
+    """A destination begins when it is first seen, not when its first movement comes."""
+    for name in told.keys() - {one.name for one in ledger.known()}:
+        ledger.standing(name, now)
+
+
+def _pulse(account: AccountResource, now: datetime) -> tuple[str | None, str | None]:
+    """The pulse of the account, or why there is none at the moment."""
+    try:
+        return account.open(LOOK).pulse(now - LOOK_BACK, now + timedelta(days=1)), None
+    except MogulError as error:
+        return None, str(error)
+
+
+def _forget_old_runs(instance: dg.DagsterInstance) -> None:
+    old = instance.get_run_records(dg.RunsFilter(job_name=NEWS), limit=KEPT_RUNS + 20)[KEPT_RUNS:]
+    for record in old:
+        if record.dagster_run.is_finished:
+            instance.delete_run(record.dagster_run.run_id)
