@@ -33,6 +33,8 @@ from mogul_assets.store.table import Table
 CONNECT_SECONDS = 20
 SILENT_SECONDS = 60
 """How long an answer may take to begin. Snowflake says every 45 seconds that it is still at it."""
+RETRY_SECONDS = 20
+"""How long a request is repeated whose connection fails, and with it how long a server that is gone is waited for."""
 LOCK_SECONDS = 60
 """How long a statement waits for another transaction's table."""
 NAME_LENGTH = 255
@@ -192,7 +194,7 @@ class SnowflakeDestination(Warehouse):
             # Logging in must be quicker than any statement, and the connector has one limit for both.
             opened._socket_timeout = SILENT_SECONDS  # noqa: SLF001
         if opened.network_timeout is None:  # a resource of the user's own; for ever otherwise
-            opened._network_timeout = SILENT_SECONDS  # noqa: SLF001
+            opened._network_timeout = RETRY_SECONDS  # noqa: SLF001
         if opened.socket_timeout is None:
             opened._socket_timeout = SILENT_SECONDS  # noqa: SLF001
         session = _Session(opened, self.step_seconds)
@@ -233,7 +235,7 @@ class SnowflakeDestination(Warehouse):
             **{name: value for name, value in given.items() if value is not None},
             autocommit=True,
             login_timeout=CONNECT_SECONDS,
-            network_timeout=SILENT_SECONDS,
+            network_timeout=RETRY_SECONDS,
             additional_snowflake_connection_args={
                 "socket_timeout": CONNECT_SECONDS,
                 "platform_detection_timeout_seconds": 0,  # no question to the cloud's metadata address

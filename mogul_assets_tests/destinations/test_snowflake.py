@@ -36,7 +36,7 @@ from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.peers import bigquery, snowflake
-from mogul_assets_tests.peers.faults import FaultProxy
+from mogul_assets_tests.peers.faults import Cut, FaultProxy
 from mogul_assets_tests.tables import table_of
 
 (PLACE,) = (place for place in PLACES if place.word == "snowflake")
@@ -202,7 +202,7 @@ def test_a_resource_of_the_users_own_is_used(here):
     assert here.rows() == [{"id": 1}]
     with closing(own.session()) as session:
         connection = session._connection
-        assert (connection.network_timeout, connection.socket_timeout) == (60, 60)  # neither for ever
+        assert (connection.network_timeout, connection.socket_timeout) == (20, 60)  # neither for ever
 
 
 def test_a_resource_of_another_kind_is_refused(here):
@@ -476,7 +476,12 @@ def test_an_error_says_what_it_means_and_no_value(code, message, kind, told, her
     [
         ("390189", "Role 'NONE' specified in the connect string is not granted", "the role is not granted"),
         ("390422", "Incoming request with IP 192.0.2.1 is not allowed to access Snowflake", "192.0.2.1 is not allowed"),
-        ("390101", "Your user account is disabled", "disabled or locked"),
+        (
+            "390186",
+            "Role 'NONE' specified in the connect string is not granted to this user",
+            "the role is not granted",
+        ),
+        ("390201", "The requested warehouse does not exist or not authorized.", "is not there, or not granted"),
     ],
 )
 def test_what_keeps_one_from_logging_in_is_told(code, message, told, here):
@@ -603,6 +608,26 @@ def test_a_connection_that_goes_silent_is_given_up_and_the_old_rows_stand(step, 
     assert not isinstance(gone.value, DestinationUnreachable)
     watcher.join()
     assert [row["id"] for row in here.rows()] == list(range(1000))
+
+
+def test_where_every_connection_is_cut_it_is_told_within_a_minute(here, proxy):
+    here.deliver([{"id": 1}])
+    shelf = here.shelf(**here.by_way_of(proxy))
+    before = len(here.said())
+
+    def cut():
+        while not [text for text in here.said()[before:] if text.startswith("ALTER SESSION")]:
+            time.sleep(0.002)
+        proxy.up, proxy.refuse = Cut(after=0), True
+
+    watcher = Thread(target=cut)
+    watcher.start()
+    began = time.monotonic()
+    with pytest.raises(DestinationUnavailable, match="the connection was lost"):
+        here.deliver([{"id": 2}], to=shelf)
+    watcher.join()
+    assert time.monotonic() - began < 45  # 20 for trying, a last pause of 16
+    assert here.rows() == [{"id": 1}]
 
 
 def test_a_statement_may_take_longer_than_silence(here):
