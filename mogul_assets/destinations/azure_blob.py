@@ -16,6 +16,8 @@ from mogul_assets.destinations.objects import CONNECTING, READING, Bucket, Liste
 from mogul_assets.errors import ConfigurationError, DestinationRefused
 
 _TIMES = {"connection_timeout": CONNECTING, "read_timeout": READING, "retry_total": 2}
+_BACK_OFF = (1, 2, 1)
+"""Seconds between tries: 1, then 3, one more or less. By itself the client waits 42 seconds, at each request."""
 _REMEDIES = {
     "ContainerNotFound": "make the container, or correct its name",
     "AuthenticationFailed": "name a key or a SAS of the account that is valid today",
@@ -103,6 +105,8 @@ class AzureBlobDestination(ObjectStore):
         )
         self._reach(self.account_url)
         with resource.get_client() as service:
+            again = service._config.retry_policy  # noqa: SLF001 - nothing public reaches it once the client is made
+            again.initial_backoff, again.increment_base, again.random_jitter_range = _BACK_OFF
             yield AzureContainer(
                 service,
                 self.container,

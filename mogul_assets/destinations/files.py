@@ -92,8 +92,6 @@ class Folder(Bucket):
     def upload(self, key: str, path: Path, sha256: str) -> None:
         target = self._path / key
         target.parent.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            self.made |= {key}
         with _whole(target) as part:
             shutil.copyfile(path, part)
             # The disk is slower than the checksum: both at once take what a copy without one takes.

@@ -8,9 +8,9 @@ from datetime import datetime
 import msgspec
 import pyarrow as pa
 
-from mogul_assets.destinations.columns import Evolution, description, distinct, is_json
+from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint, is_json
 from mogul_assets.errors import DestinationRefused
-from mogul_assets.store.table import Table
+from mogul_assets.store.table import DataFile, Table
 from mogul_assets.store.window import BEGINNING, Month, Window
 
 NAME = "manifest.json"
@@ -63,8 +63,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What lies there of a dataset. Moments are UTC.
 
     ``destination`` is the name of the one that delivers it, empty where none was written down.
-    ``columns`` hold those of the newest delivery, then those which only older files still have. ``window`` and
-    ``generation`` are the newest delivery's, ``spans`` say the same for each part of the dataset.
+    ``columns`` hold those of the newest delivery, then those which only older files still have; the fingerprint
+    is of the former. ``window`` and ``generation`` are the newest delivery's, ``spans`` say the same for each part
+    of the dataset.
     """
 
     dataset: str
@@ -78,12 +79,26 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
     key: tuple[str, ...]
     columns: tuple[ManifestColumn, ...]
+    schema_fingerprint: str = ""
     files: tuple[ManifestFile, ...]
     spans: tuple[Span, ...]
     retired: tuple[Retired, ...] = ()
 
     def belongs_to(self, destination: str) -> bool:
         return self.destination in ("", destination)
+
+    def has_columns_of(self, table: Table) -> bool:
+        """Whether the newest delivery had the table's columns: files of others are null in some, or may be."""
+        return self.schema_fingerprint == fingerprint(table.schema)
+
+    def made_of(self, source: DataFile, ext: str) -> tuple[ManifestFile, ...]:
+        """The files with the ending ``ext`` that hold what the store's file does."""
+        month = str(source.month) if source.month else None
+        return tuple(
+            file
+            for file in self.files
+            if (file.source, file.month) == (source.sha256, month) and file.file.endswith(f".{ext}")
+        )
 
     def supersedes(self, table: Table) -> bool:
         """Whether a newer generation was delivered to any moment of the table's window."""
@@ -135,6 +150,7 @@ def after(
         bytes=sum(file.bytes for file in named),
         key=table.key,
         columns=columns,
+        schema_fingerprint=fingerprint(table.schema),
         files=named,
         spans=tuple(_laid(window, held.spans if held else ())),
         retired=tuple(one for one in retired if one.file not in names),

@@ -87,8 +87,6 @@ class Bucket(ABC):
 
     root: str
     """As a person writes it, ending in ``/``: ``s3://bucket/prefix/``."""
-    made: frozenset[str] = frozenset()
-    """Files that this delivery was the first to write, where nobody else can have begun to name them meanwhile."""
     workers: ClassVar[int] = 4
     """How many files are sent at a time."""
 
@@ -167,6 +165,12 @@ class _Step:
     doing = "reach"
     stands = "what lay there stands"
 
+    def __init__(self) -> None:
+        self.there: dict[DataFile, tuple[ManifestFile, ...]] = {}
+        """The data files that hold what those of the store do."""
+        self.written: list[str] = []
+        """The keys of those that it wrote, or began to: names of its own, which nobody else can know."""
+
 
 _Item = TypeVar("_Item")
 _Done = TypeVar("_Done")
@@ -222,11 +226,13 @@ class Objects(Destination):
         refuse_window(table)
         with self._opened() as bucket, self._telling(bucket) as step, bucket.alone(table.dataset):
             try:
-                manifest = self._replaced(bucket, table, delivery, started_at, step)
+                manifest, anew = self._replaced(bucket, table, delivery, started_at, step)
             except Exception:
                 if step.stands == _Step.stands:
-                    self._undone(bucket, table.dataset)
+                    self._undone(bucket, table.dataset, step.written)
                 raise
+            if manifest is None:
+                self._undone(bucket, table.dataset, step.written)
             step.stands = "what was delivered stands"
             outcome = Outcome.DELIVERED if manifest else Outcome.SUPERSEDED
             entry = Entry.of(table, outcome, started_at=started_at, delivery_id=delivery)
@@ -236,11 +242,8 @@ class Objects(Destination):
             step.doing = "write the log of deliveries"
             self._logged(bucket, entry)
             unswept = self._swept(bucket, manifest) if manifest else None
-        delivered = entry.delivered(
-            bucket.root + _manifest(table.dataset),
-            seconds=time.monotonic() - began,
-            anew=manifest is not None and len(manifest.spans) == 1,  # this delivery's own, and none before
-        )
+        location = bucket.root + _manifest(table.dataset)
+        delivered = entry.delivered(location, seconds=time.monotonic() - began, anew=anew)
         details = delivered.details if unswept is None else {**delivered.details, "unswept": unswept}
         return replace(delivered, details=details)
 
@@ -256,8 +259,10 @@ class Objects(Destination):
             if held and table.key:
                 step.doing = "read the data files"
                 counts = self._compared(bucket, table, held, gone)
-            names = [self._key(table, file, datetime.now(UTC), 0) for file in table.files]
+            there = {file: held.made_of(file, self._layout.ext) if held else () for file in table.files}
+            names = [self._key(table, file, datetime.now(UTC), "0000-*") for file in table.files if not there[file]]
             writes = [bucket.root + key for key in (*names, _manifest(table.dataset))]
+            stay = {file for files in there.values() for file in files}
         new, changed, missing = counts if table.key else (None, None, None)
         return Preview(
             location=bucket.root + _manifest(table.dataset),
@@ -269,7 +274,7 @@ class Objects(Destination):
             gone=missing,
             statements=(
                 *(f"PUT {name}" for name in writes),
-                *(f"RETIRE {bucket.root}{file.file}" for file in gone if file.file not in names),
+                *(f"RETIRE {bucket.root}{file.file}" for file in gone if file not in stay),
             ),
         )
 
@@ -368,21 +373,25 @@ class Objects(Destination):
 
     def _replaced(
         self, bucket: Bucket, table: Table, delivery: str, started_at: datetime, step: _Step
-    ) -> Manifest | None:
-        """The new manifest, written; ``None`` where a newer generation lies there."""
-        sent: dict[DataFile, tuple[ManifestFile, ...]] = {}
+    ) -> tuple[Manifest | None, bool]:
+        """The new manifest, written, and whether there was none, or one of other columns.
+
+        ``None`` where a newer generation lies there.
+        """
+        anew = True
         for _ in range(_TRIES):
             step.doing = "read the manifest"
             held, version = self._own(bucket, table.dataset)
             if held and held.delivery_id == delivery:
-                return held  # it was written, and the answer got lost on its way to the vendor's client
+                return held, anew  # it was written, and the answer got lost on its way to the vendor's client
             if held and held.supersedes(table):
-                return None
+                return None, False
+            anew = held is None or not held.has_columns_of(table)
             columns = self._columns(bucket, held, table)
-            if held and not sent and self._overdue(held):
+            if held and not step.there and self._overdue(held):
                 self._swept(bucket, held)  # first: there may be no room for both
             step.doing = "write the data files"
-            files = self._files(bucket, table, held, sent, started_at)
+            files = self._files(bucket, table, held, started_at, step)
             manifest = after(
                 held,
                 table,
@@ -399,7 +408,7 @@ class Objects(Destination):
                 bucket.put(f"{table.dataset}/manifests/{name}", _encoded(held))
             step.doing = "write the manifest"
             if self._published(bucket, self._aged(manifest), version, step):
-                return manifest
+                return manifest, anew
         raise DestinationUnavailable(
             f"{self.name}: other deliveries of {table.dataset} were faster {_TRIES} times; what they delivered stands",
             remedy="it is tried again",
@@ -435,34 +444,28 @@ class Objects(Destination):
         return columns_after(held, table, at=self.name, remove=remove)
 
     def _files(
-        self,
-        bucket: Bucket,
-        table: Table,
-        held: Manifest | None,
-        sent: dict[DataFile, tuple[ManifestFile, ...]],
-        started_at: datetime,
+        self, bucket: Bucket, table: Table, held: Manifest | None, started_at: datetime, step: _Step
     ) -> tuple[ManifestFile, ...]:
         """The table's files as they lie there, sent where neither the manifest nor this delivery has them."""
-        there: dict[tuple[str, str | None], list[ManifestFile]] = {}
-        for file in held.files if held else ():
-            if file.file.endswith("." + self._layout.ext):
-                there.setdefault((file.source, file.month), []).append(file)
 
         def present(source: DataFile) -> tuple[ManifestFile, ...]:
-            if source in sent:
-                return sent[source]
-            found = there.get((source.sha256, str(source.month) if source.month else None), [])
+            if source in step.there:
+                return step.there[source]
+            found = held.made_of(source, self._layout.ext) if held else ()
             whole = bool(found) and all(bucket.size(file.file) == file.bytes for file in found)
-            sent[source] = tuple(found) if whole else self._sent(bucket, table, source, started_at)
-            return sent[source]
+            step.there[source] = found if whole else self._sent(bucket, table, source, started_at, step)
+            return step.there[source]
 
         return tuple(file for files in _each(bucket.workers, present, table.files) for file in files)
 
-    def _sent(self, bucket: Bucket, table: Table, source: DataFile, started_at: datetime) -> tuple[ManifestFile, ...]:
+    def _sent(
+        self, bucket: Bucket, table: Table, source: DataFile, started_at: datetime, step: _Step
+    ) -> tuple[ManifestFile, ...]:
         files = []
         with tempfile.TemporaryDirectory(prefix="mogul-") as scratch:
             for number, part in enumerate(formats.parts(source, table.schema, self._layout, Path(scratch))):
-                key = self._key(table, source, started_at, number, part.sha256)
+                key = self._key(table, source, started_at, f"{number:04}-{token_hex(6)}")
+                step.written.append(key)
                 bucket.upload(key, part.path, part.sha256)
                 files.append(
                     ManifestFile(
@@ -481,9 +484,8 @@ class Objects(Destination):
     def _layout(self) -> Layout:
         return Layout(self.format, self.compression, int(self.file_mb * 1_000_000))
 
-    def _key(self, table: Table, file: DataFile, at: datetime, number: int, sha256: str = "") -> str:
-        """The name of a data file says what it holds: it is never used for other bytes."""
-        known = sha256 or (file.sha256 if self._layout.takes(file) else "")
+    def _key(self, table: Table, file: DataFile, at: datetime, part: str) -> str:
+        """The name of a data file; no two have the same ``part``, so that none is ever overwritten."""
         return Template(self.template).render(
             destination=self.name,
             dataset=table.dataset,
@@ -491,7 +493,7 @@ class Objects(Destination):
             time=f"{at:%H%M%S}",
             partition=str(file.month) if file.month else "all",
             generation=file.generation,
-            part=f"{number:04}-{known[:12] or '*'}",
+            part=part,
             ext=self._layout.ext,
         )
 
@@ -504,11 +506,14 @@ class Objects(Destination):
                 break
             bucket.delete(listed.key)
 
-    def _undone(self, bucket: Bucket, dataset: str) -> None:
-        """Give the room back that a failed delivery took: the next one may need it. The first error is what is told."""
+    def _undone(self, bucket: Bucket, dataset: str, written: Iterable[str]) -> None:
+        """Give the room back that a failed delivery took: the next one may need it.
+
+        The first error is what is told; what cannot be removed now goes with a later sweep.
+        """
         with suppress(Exception):
-            held = self._held(bucket, dataset)[0] if bucket.made else None
-            for key in bucket.made - {file.file for file in (held.files if held else ())}:
+            held = self._held(bucket, dataset)[0] if written else None
+            for key in set(written) - {file.file for file in (held.files if held else ())}:
                 bucket.delete(key)
 
     def _overdue(self, held: Manifest) -> bool:

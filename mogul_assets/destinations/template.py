@@ -22,7 +22,7 @@ _SHAPES = {
     "ext": r"(?:parquet|csv|jsonl)(?:\.gz|\.zst)?",
 }
 """What each placeholder is filled with: destination and dataset as they are named, when the delivery began (UTC),
-the month or ``all``, the refresh, the number of the file with the first digits of its checksum, and the ending."""
+the month or ``all``, the refresh, the number of the file with digits that no other has, and the ending."""
 
 PLACEHOLDERS = tuple(_SHAPES)
 

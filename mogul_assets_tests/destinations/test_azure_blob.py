@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime, timedelta
+from urllib.parse import urlsplit
 
 import pytest
 
-from mogul_assets.destinations.azure_blob import AzureBlobDestination
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.destinations.azure_blob import AzureBlobDestination, AzureContainer
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets_tests.destinations.object_places import PREFIX, azure_container
 from mogul_assets_tests.destinations.place import Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.peers import azure_blob
+from mogul_assets_tests.peers.faults import Cut, FaultProxy
 
 
 @pytest.fixture
@@ -54,6 +57,27 @@ def test_the_grants_sign_for_longer_than_the_seven_days_of_a_users_signature():
     assert "--auth-mode key" in signature
     assert "--as-user" not in signature
     assert "--expiry YYYY-MM-DDT00:00Z" in signature
+
+
+def test_where_every_connection_is_cut_it_is_told_within_a_minute(place, table, tmp_path, monkeypatch):
+    place.destination(tmp_path).deliver(table([{"id": 1}]))
+    server = urlsplit(place.address["url"])
+    with FaultProxy(server.port) as faults:
+        behind = place.destination(
+            tmp_path, account_url=place.address["url"].replace(str(server.port), str(faults.port))
+        )
+        upload = AzureContainer.upload
+
+        def cut(*given):
+            faults.up, faults.refuse = Cut(after=0), True
+            upload(*given)
+
+        monkeypatch.setattr(AzureContainer, "upload", cut)
+        began = time.monotonic()
+        with pytest.raises(DestinationUnavailable, match="what lay there stands"):
+            behind.deliver(table([{"id": 2}]))
+        assert time.monotonic() - began < 45  # 84 by the client's own pauses
+    assert place.rows(tmp_path) == [{"id": 1}]
 
 
 def test_an_identity_that_does_not_answer_for_a_moment_may_pass(place, tmp_path):

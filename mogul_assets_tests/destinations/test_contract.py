@@ -11,6 +11,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from mogul_assets.destinations import warehouse
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.errors import DestinationRefused, StoreDamaged
 from mogul_assets.store.table import new_generation
@@ -360,6 +361,30 @@ def test_a_delivery_tells_whether_other_months_are_there(destination, table):
     assert not destination.deliver(dated(table, movements(on(2026, 2)), february)).anew
 
 
+def test_a_delivery_tells_whether_other_months_have_its_columns(destination, table):
+    def delivered(month, **more):
+        window = Window.months(Month(2026, month), Month(2026, month))
+        row = {"id": month, "date": on(2026, month), **more}
+        return destination.deliver(table([row], window=window, window_column="date")).anew
+
+    told = [delivered(1), delivered(2, word="w"), delivered(3, word="w"), delivered(4), delivered(5, word="w")]
+    assert told == [True, True, False, True, True]
+
+
+def damaged(table, rows):
+    """A table whose file holds another row than it says."""
+    right, wrong = table(rows), table([*rows, {**rows[-1], "id": 99}])
+    Path(wrong.paths[0]).replace(right.paths[0])
+    return right
+
+
+def test_what_a_failed_delivery_made_is_still_told(destination, table):
+    for rows in ([{"id": 1}], [{"id": 1, "name": "a"}]):
+        with pytest.raises(StoreDamaged):
+            destination.deliver(damaged(table, rows))
+        assert [destination.deliver(table(rows)).anew for _ in range(2)] == [True, False]
+
+
 def test_datasets_lie_side_by_side(destination, place, table, tmp_path):
     destination.deliver(table([{"id": 1}], dataset="plans"))
     destination.deliver(table([{"id": 2}], dataset="tags", generation=new_generation(on(2020, 1))))
@@ -463,7 +488,8 @@ def test_nothing_is_left_before_the_first_delivery(destination):
 
 
 def deliver(place, folder, *tables):
-    """The work of a child: every table in turn."""
+    """The work of a child: every table in turn, waiting for others however slow the machine is."""
+    warehouse._WAIT = 600
     for table in tables:
         place.destination(folder).deliver(table)
 

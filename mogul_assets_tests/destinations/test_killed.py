@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def deliver(place: Place, folder: Path, table: Table) -> None:
     place.destination(folder).deliver(table)
 
 
+def state(place: Place, folder: Path) -> State | None:
+    """What lies there, whatever the names of its files: those are each delivery's own."""
+    found = place.state(folder)
+    return found and replace(found, bytes_of=tuple(("", sha256) for _, sha256 in found.bytes_of))
+
+
 class Trial:
     """One state that is there, one that is to come, and a fresh copy of the former for each attempt."""
 
@@ -38,7 +45,7 @@ class Trial:
             deliver(place, self.before, old)
         shutil.copytree(self.before, self.after)
         deliver(place, self.after, new)
-        self.whole: dict[str, State | None] = {"old": place.state(self.before), "new": place.state(self.after)}
+        self.whole: dict[str, State | None] = {"old": state(place, self.before), "new": state(place, self.after)}
         self.left: set[str] = set()
 
     def attempts(self) -> Iterator[Path]:
@@ -51,11 +58,11 @@ class Trial:
             shutil.rmtree(folder)
 
     def judge(self, folder: Path) -> None:
-        found = self.place.state(folder)
+        found = state(self.place, folder)
         assert found in self.whole.values(), "neither the old whole nor the new"
-        self.left |= {word for word, state in self.whole.items() if state == found}
+        self.left |= {word for word, whole in self.whole.items() if whole == found}
         deliver(self.place, folder, self.new)
-        assert self.place.state(folder) == self.whole["new"]
+        assert state(self.place, folder) == self.whole["new"]
 
 
 def movements(folder: Path, months: int, rows: int, word: str, window: Window) -> Table:

@@ -200,7 +200,7 @@ def test_a_preview_names_the_objects(store, table, tmp_path):
     shelf.deliver(old)
     (retired,) = shelf.manifest("plans").files
     preview = shelf.preview(new)
-    name = f"plans/plans-all-{new.generation}-0000-{new.files[0].sha256[:12]}.parquet"
+    name = f"plans/plans-all-{new.generation}-0000-*.parquet"
     root = preview.location.removesuffix("plans/manifest.json")
     assert root.endswith(f"/{PREFIX}/")
     assert preview.statements == (
@@ -208,6 +208,7 @@ def test_a_preview_names_the_objects(store, table, tmp_path):
         f"PUT {root}plans/manifest.json",
         f"RETIRE {root}{retired.file}",
     )
+    assert shelf.preview(old).statements == (f"PUT {root}plans/manifest.json",)
 
 
 def test_what_deleting_leaves_is_told_with_the_command(store, table, tmp_path):
@@ -310,6 +311,59 @@ def test_what_a_failed_delivery_left_goes_and_what_others_put_there_stays(store,
     shelf.deliver(table([{"id": 2}]))
     assert not any(left in key for key in store.everything(tmp_path))
     assert any("plans/mine.parquet" in key for key in store.everything(tmp_path))
+
+
+def keys(store, folder):
+    return [key for key in store.everything(folder) if key.endswith(".parquet")]
+
+
+@pytest.mark.parametrize("keep", ["latest", "all"])
+def test_a_delivery_that_fails_removes_what_it_sent(store, keep, table, tmp_path, monkeypatch):
+    shelf = store.destination(tmp_path, keep=keep)
+    shelf.deliver(table([{"id": 1}]))
+    before, bucket = keys(store, tmp_path), bucket_of(shelf)
+
+    def refused(*_):
+        assert len(keys(store, tmp_path)) == 2
+        raise DestinationRefused("the manifest may not be written")
+
+    monkeypatch.setattr(bucket, "swap", refused)
+    with pytest.raises(DestinationRefused, match="may not be written"):
+        shelf.deliver(table([{"id": 2}]))
+    assert keys(store, tmp_path) == before
+
+    def also_refused(*_):
+        raise DestinationRefused("nor may anything be removed")
+
+    monkeypatch.setattr(bucket, "delete", also_refused)
+    with pytest.raises(DestinationRefused, match="may not be written"):
+        shelf.deliver(table([{"id": 2}]))
+
+
+def test_a_delivery_that_came_too_late_removes_what_it_sent(store, table, tmp_path):
+    older, newer = (table([{"id": month}], generation=new_generation(on(2026, month))) for month in (1, 2))
+    shelf, other = store.destination(tmp_path), store.destination(tmp_path)
+    with meanwhile(bucket_of(shelf), lambda: other.deliver(newer)):
+        assert shelf.deliver(older).outcome is Outcome.SUPERSEDED
+    assert len(keys(store, tmp_path)) == 1
+
+
+def test_what_fails_removes_nothing_that_another_delivery_of_the_same_table_sent(store, table, tmp_path, monkeypatch):
+    plans = table([{"id": 1}])
+    shelf, other = store.destination(tmp_path), store.destination(tmp_path)
+    bucket = bucket_of(shelf)
+    swap = bucket.swap
+
+    def beaten(self, *args):
+        monkeypatch.setattr(bucket, "swap", swap)
+        other.deliver(plans)
+        raise DestinationRefused("the manifest may not be written")
+
+    monkeypatch.setattr(bucket, "swap", beaten)
+    with pytest.raises(DestinationRefused, match="may not be written"):
+        shelf.deliver(plans)
+    assert store.rows(tmp_path) == [{"id": 1}]
+    assert len(keys(store, tmp_path)) == 1
 
 
 @contextmanager
