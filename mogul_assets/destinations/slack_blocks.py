@@ -59,16 +59,19 @@ def _amount(cents: int, currency: str | None, *, signed: bool = False) -> str:
 
 def movement(news: News, attributes: Sequence[str] = ()) -> Said:
     """One movement: who, what, how much, the MRR after it, the plan, and the custom attributes of these names."""
-    amount, after = _amount(news.mrr_movement, news.currency_code, signed=True), _amount(news.mrr, news.currency_code)
+    amount, after = _amount(news.mrr_movement, news.currency_code, signed=True), spoken(news.mrr, news.currency_code)
     kind, name = TYPES.get(news.movement_type, news.movement_type), _who(news)
-    fields = [("Movement", kind), ("New MRR", after), ("Plan", news.plan_name or news.plan_external_id)]
+    fields = [("New MRR", after), ("Plan", news.plan_name or news.plan_external_id)]
     fields += [(attribute, _value(news.custom_attributes.get(attribute))) for attribute in attributes]
-    blocks = [section(f"{_sign(news.mrr_movement)}  *{amount}*  MRR  ·  {_link(name, news.customer_url)}")]
+    what = f"{_sign(news.mrr_movement)}  *{amount} MRR*  ·  {escaped(kind) or 'Movement'}"
+    blocks = [section(f"{what}  ·  {_link(name, news.customer_url)}")]
     if news.description and plain(news.description):
         blocks.append({"type": "section", "text": _plain_text(plain(news.description))})
     blocks += _fields((label, value) for label, value in fields if value is not None)
     blocks.append(_context([_moment(news.date)]))
-    return Said(f"{escaped(name, _NAME)}: {escaped(kind.lower())}, {amount} MRR, now {after}", blocks[:BLOCKS])
+    return Said(
+        f"{escaped(name, _NAME)}: {escaped(kind.lower())}, {amount} MRR, now {_escaped(after)}", blocks[:BLOCKS]
+    )
 
 
 def digest(news: Sequence[News], largest: int = 5) -> Said:
@@ -81,8 +84,8 @@ def digest(news: Sequence[News], largest: int = 5) -> Said:
     net, dates = _total(news), [one.date for one in news]
     blocks = [
         _header(f"{_movements(net.count)} at once"),
-        section(f"{_sign(net.amount)}  *{_amount(net.amount, currency, signed=True)}*  net change of MRR"),
-        *_sums({kind: sum_ for kind, sum_ in types.items() if sum_.count}, currency),
+        section(f"{_sign(net.amount)}  *{_amount(net.amount, currency, signed=True)} MRR*  net change"),
+        *_fields(_sums({kind: sum_ for kind, sum_ in types.items() if sum_.count}, currency)),
         *_largest(gains[:largest], "Largest gains", currency),
         *_largest(losses[:largest], "Largest losses", currency),
         _context([f"{_moment(min(dates))} to {_moment(max(dates))}", "Each of them:  `mogul messages list`"]),
@@ -97,11 +100,11 @@ def recap(figures: Recap, zone: str = "UTC") -> Said:
     amount = _amount(net.amount, currency, signed=True)
     opening, closing = _amount(figures.opening, currency), _amount(figures.closing, currency)
     title = f"{figures.period.kind.title()} MRR recap, {figures.period.label}"
-    levels = f"*{opening}*  →  *{closing}*  MRR{_growth(figures)}"
+    levels = f"*{opening}*  →  *{closing}*{_growth(figures)}"
     blocks = [
         _header(title),
-        section(f"{_sign(net.amount)}  *{amount}*  net change, from {_movements(net.count)}\n{levels}"),
-        *_sums(figures.types, currency),
+        section(f"{_sign(net.amount)}  *{amount} MRR*  net change from {_movements(net.count)}\n{levels}"),
+        *_fields([*_sums(figures.types, currency), ("Paying customers", "{:,} → {:,}".format(*figures.customers))]),
         *_largest(map(_line, figures.gains), "Largest gains", currency),
         *_largest(map(_line, figures.losses), "Largest losses", currency),
         {"type": "divider"},
@@ -140,23 +143,21 @@ def _sign(amount: int) -> str:
 
 
 def _growth(figures: Recap) -> str:
-    before, after = figures.customers
-    grown = f"  ({(figures.closing - figures.opening) / figures.opening:+.1%})" if figures.opening > 0 else ""
-    return f"{grown.replace('-', '−')}\n{before:,}  →  {after:,}  paying customers"
+    if figures.opening <= 0:
+        return ""
+    return f"  ({(figures.closing - figures.opening) / figures.opening:+.1%})".replace("-", "−")
 
 
-def _sums(types: Mapping[str, Sum], currency: str | None) -> Iterator[Block]:
-    return _fields(
-        (TYPES.get(kind, kind), f"{_amount(sum_.amount, currency, signed=True)} · {sum_.count:,}")
-        for kind, sum_ in types.items()
-    )
+def _sums(types: Mapping[str, Sum], currency: str | None) -> Iterator[tuple[str, str]]:
+    for kind, sum_ in types.items():
+        yield TYPES.get(kind, kind), f"{spoken(sum_.amount, currency, signed=True)} from {sum_.count:,}"
 
 
 def _notes(figures: Recap, zone: str) -> Iterator[str]:
     currency = figures.currency
     for left_out in figures.left_out:
         counted = f"{_movements(left_out.sum.count)} {left_out.reason}"
-        yield f"Not told one by one: {counted}, together {_amount(left_out.sum.amount, currency, signed=True)}"
+        yield f"Left out: {counted}, together {_amount(left_out.sum.amount, currency, signed=True)}"
     if figures.rest:
         yield f"Exchange rates and rounding: {_amount(figures.rest, currency, signed=True)}"
     if late := figures.late:

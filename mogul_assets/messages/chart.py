@@ -42,7 +42,7 @@ def _bars(recap: Recap) -> Iterator[Bar]:
     level = recap.opening
     steps = [(TYPES.get(kind, kind).replace(" ", "\n"), sum_.amount) for kind, sum_ in recap.types.items()]
     others = [
-        ("Too small\nto tell", sum(left_out.sum.amount for left_out in recap.left_out)),
+        ("Left out", sum(left_out.sum.amount for left_out in recap.left_out)),
         ("Exchange\nrates", recap.rest),
     ]
     for label, amount in (*steps, *(other for other in others if other[1])):

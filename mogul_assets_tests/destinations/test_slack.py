@@ -92,9 +92,8 @@ def test_a_movement_says_who_what_how_much_and_the_mrr_after_it(destination, wor
     (post,) = workspace.posts
     said = read(post)
     for part in (
-        "▲  +$99.00  MRR  ·  Acme Inc.",
+        "▲  +$99.00 MRR  ·  New business  ·  Acme Inc.",
         "purchased the Silver Monthly plan",
-        "Movement\nNew business",
         "New MRR\n$199.00",
         "Plan\nSilver",
         "Industry\nRetail",
@@ -170,8 +169,8 @@ def test_a_burst_becomes_one_digest_a_channel_and_lists_what_it_folds(destinatio
     posted(team, *digests)
     said = read(workspace.posts[1])
     assert "4 movements at once" in said
-    assert "+$10.00  net change" in said
-    assert "Expansion\n+$10.00 · 4" in said
+    assert "+$10.00 MRR  net change" in said
+    assert "Expansion\n+$10.00 from 4" in said
     assert said.index("+$4.00") < said.index("+$3.00")
 
 
@@ -292,14 +291,14 @@ def test_a_recap_tells_the_last_week_that_is_over(destination, workspace, tmp_pa
     said = read(workspace.posts[0])
     for part in (
         "Weekly MRR recap, 26 October – 1 November 2026",
-        "+$180.03  net change, from 3 movements",
-        "$10,000.00  →  $10,180.03  MRR  (+1.8%)",
-        "1  →  3  paying customers",
-        "New business\n+$300.00 · 1",
-        "Contraction\n−$120.00 · 1",
+        "+$180.03 MRR  net change from 3 movements",
+        "$10,000.00  →  $10,180.03  (+1.8%)",
+        "Paying customers\n1 → 3",
+        "New business\n+$300.00 from 1",
+        "Contraction\n−$120.00 from 1",
         "Largest gains\n+$300.00  Acme  ·  purchased the Gold plan",
         "Largest losses\n−$120.00  Base",
-        "Not told one by one: 1 movement below $0.05, together +$0.03",
+        "Left out: 1 movement below $0.05, together +$0.03",
     ):
         assert part in said
     assert "net change" in workspace.posts[0]["text"]

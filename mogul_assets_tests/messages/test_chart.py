@@ -52,7 +52,7 @@ def test_gains_come_before_losses():
 
 def test_what_is_left_out_and_what_rates_did_have_steps_of_their_own_where_there_are_any():
     labels = [bar.label.replace("\n", " ") for bar in bars(figures(0, 1, 1, 1, -1, -1, small=3, rest=-7))]
-    assert labels[-3:] == ["Too small to tell", "Exchange rates", "Closing MRR"]
+    assert labels[-3:] == ["Left out", "Exchange rates", "Closing MRR"]
 
 
 @given(RECAPS)
