@@ -47,6 +47,7 @@ children.set_forkserver_preload(
     [
         *("pytest", "pyarrow.parquet", "mogul_assets.destinations.duckdb", "mogul_assets.destinations.files"),
         *("mogul_assets.refresh", "mogul_assets.automation.jobs"),
+        *("aiohttp", "standardwebhooks", "mogul_assets.destinations.webhook"),
     ]
 )
 

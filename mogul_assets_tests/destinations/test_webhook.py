@@ -366,12 +366,14 @@ def test_a_redirect_is_not_followed(status, hook):
         ("9" * 400, None),
         ("soon", None),
         ("", None),
-        (format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True), 7200),
-        (format_datetime(datetime.now(UTC) - timedelta(hours=2), usegmt=True), 0),
+        (timedelta(hours=2), 7200),
+        (timedelta(hours=-2), 0),
         ("Wed, 21 Oct 2015 07:28:00 -0000", None),
     ],
 )
 def test_how_long_it_asks_to_be_left_alone_is_read_as_seconds_or_a_date(asked, pause, hook):
+    if isinstance(asked, timedelta):
+        asked = format_datetime(datetime.now(UTC) + asked, usegmt=True)
     with Receiver(lambda _: Reply(429, headers={"Retry-After": asked})).running() as receiver:
         said = answer(hook(receiver.url)).retry_after
     assert said is None if pause is None else said == pytest.approx(timedelta(seconds=pause), abs=timedelta(seconds=5))

@@ -1,7 +1,7 @@
 """What a webhook posts to: verifies each message by the reference library, remembers it, and answers as told.
 
-A ``Receiver`` runs on a thread of the test; ``python -m mogul_assets_tests.peers.receiver`` is one in a process of its
-own, for what outlives a sender that is killed, and shows what it took at ``/taken``.
+A ``Receiver`` runs on a thread of the test. ``python -m mogul_assets_tests.peers.receiver`` is one in a process of its
+own, which outlives a sender that is killed: ``/taken`` is what it took, ``/count`` how much that is.
 """
 
 from __future__ import annotations
@@ -60,9 +60,18 @@ def fast(number: int) -> Reply:
     return Reply()
 
 
-def busy(number: int) -> Reply:
-    """Two requests in five are too many."""
-    return Reply(429, headers={"Retry-After": "1"}) if number % 5 in (1, 3) else Reply()
+class Busy:
+    """Takes so many requests in a second; of more it asks to come again in the next."""
+
+    def __init__(self, a_second: int) -> None:
+        self._a_second, self._began, self._count = a_second, 0.0, 0
+
+    def __call__(self, number: int) -> Reply:
+        now = time.monotonic()
+        if now - self._began >= 1:
+            self._began, self._count = now, 0
+        self._count += 1
+        return Reply() if self._count <= self._a_second else Reply(429, headers={"Retry-After": "1"})
 
 
 def resetting(number: int) -> Reply:
@@ -70,7 +79,7 @@ def resetting(number: int) -> Reply:
     return Reply(reset=("before", "after")[number // 5 % 2]) if number % 5 == 4 else Reply()
 
 
-SCRIPTS: dict[str, Script] = {"fast": fast, "busy": busy, "resetting": resetting}
+SCRIPTS: dict[str, Script] = {"fast": fast, "busy": Busy(200), "resetting": resetting}
 
 
 class Receiver:
@@ -93,6 +102,8 @@ class Receiver:
         return [one for one in self.taken if 200 <= one.status < 300]
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == "/count":
+            return web.Response(text=str(len(self.taken)))
         if request.path == "/taken":
             return web.Response(body=msgspec.json.encode(self.taken), content_type="application/json")
         reply = self.script(self.requests)
