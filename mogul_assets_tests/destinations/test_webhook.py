@@ -516,7 +516,7 @@ def test_where_no_tls_is_spoken_it_is_said(hook):
 
 def test_the_check_connects_and_sends_nothing(hook):
     with Receiver().running() as receiver:
-        assert [(one.name, one.problem) for one in hook(receiver.url).check()] == [("sign", None), ("connect", None)]
+        assert [(one.name, one.problem) for one in hook(receiver.url).check()] == [("secrets", None), ("connect", None)]
         assert receiver.requests == 0
 
 
@@ -531,8 +531,8 @@ def test_the_check_says_what_is_wrong_and_what_helps(hook, monkeypatch):
     assert "looked up" in connect.problem
     assert "of-mine" not in connect.problem + connect.remedy
     monkeypatch.delenv("WEBHOOK_SECRET")
-    sign, _ = hook("https://receiver.invalid/").check()
-    assert "WEBHOOK_SECRET is not set" in sign.problem
+    secrets, _ = hook("https://receiver.invalid/").check()
+    assert "WEBHOOK_SECRET is not set" in secrets.problem
 
 
 def test_the_preview_tells_the_payloads_shape_and_of_news_the_newest_payloads(hook, tmp_path):
