@@ -206,6 +206,7 @@ def _told(connection: duckdb.DuckDBPyConnection, before: Table | None, currency:
             movement.uuid, movement.movement_key, movement.identity, movement.date,
             coalesce(movement.movement_type, '') AS movement_type, movement.description, movement.mrr_movement,
             coalesce(movement.mrr, 0) AS mrr, movement.rank, {literal(currency)} AS currency_code,
+            (SELECT coalesce(sum(mrr), 0)::BIGINT FROM {CUSTOMER_RECORDS.name}) AS account_mrr,
             coalesce(invoiced.currency, {literal(currency)}) AS invoice_currency,
             CASE WHEN coalesce(invoiced.currency, {literal(currency)}) = {literal(currency)} THEN movement.mrr_movement
                 ELSE round(movement.mrr_movement * rate.rate)::BIGINT END AS invoice_mrr_movement,

@@ -520,6 +520,7 @@ MOVEMENT_NEWS = Dataset(
         _int("mrr", "The customer's MRR after it, in cents of the account's currency.", nullable=False),
         _int("rank", "1, 2, … among a customer's movements of one date.", nullable=False),
         _text("currency_code", "The account's currency (ISO 4217).", nullable=False),
+        _int("account_mrr", "All customers' MRR at the last refresh, in cents of it."),
         _text("invoice_currency", "The currency that the subscription is invoiced in (ISO 4217)."),
         _int("invoice_mrr_movement", "The movement in cents of that currency, at the rate of its date."),
         _text("billing_connector_uuid", "The data source (ds_…)."),

@@ -138,7 +138,7 @@ class News(msgspec.Struct, frozen=True, kw_only=True):
     currency_code: str
     """The account's."""
     account_mrr: int | None = None
-    """All customers' together, at the time of the news."""
+    """All customers' together, at the last refresh."""
     invoice_currency: str | None = None
     invoice_mrr_movement: int | None = None
     """The movement in cents of ``invoice_currency``, at the rate of its date; ``None`` without a rate."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -14,17 +16,27 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from mogul_assets.account.client import Client
+from mogul_assets.account.reader import Account
 from mogul_assets.destinations import slack_session
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.destinations.slack import Payload, SlackDestination
 from mogul_assets.destinations.slack_blocks import digest, escaped, movement, plain, recap
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages.message import Message, News, Outcome
+from mogul_assets.messages.news import news_of
 from mogul_assets.messages.recap import Late, Listed, Sum
+from mogul_assets.news import read_news
+from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
+from mogul_assets.store.store import Store
+from mogul_assets.store.table import new_generation
+from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.messages.test_chart import RECAPS, WEEK, figures
 from mogul_assets_tests.messages.test_recap import MONDAY, table
 from mogul_assets_tests.peers import slack as peer
 from mogul_assets_tests.peers.slack import Channel, Fault, Slack, links, pages, read
+from mogul_assets_tests.refresh import runs
+from mogul_assets_tests.tables import rows_of
 
 NOW = MONDAY
 PAGE = Path(__file__).parents[2] / "docs/destinations/slack.md"
@@ -589,3 +601,29 @@ def test_the_page_says_every_setting():
     described = {name: field.description for name, field in SlackDestination.model_fields.items()}
     del described["name"], described["ledger"]
     assert rows == described
+
+
+# -- from the account to the channel ----------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_what_happens_in_the_account_is_read_in_the_channel_once(destination, workspace, tmp_path):
+    began = datetime(2026, 3, 20, 9, tzinfo=UTC)
+    sandbox = Sandbox(generate(now=began, customers=150, years=0.5), limits=NO_LIMITS)
+    store = Store(tmp_path / "store")
+    with serve(sandbox) as served, runs.quoting() as rates, closing(Client(served.url, "sandbox", EAGER)) as client:
+        runs.refreshed(store, served.url, began, rates=rates)
+        look = partial(read_news, store, Account(client, since=runs.SINCE))
+        first = look(generation=new_generation(began), now=began)
+        (mrr,) = {one.account_mrr for one in news_of(first)}
+    customers = rows_of(store.table("customers"))
+    assert mrr == sum(customer["mrr"] for customer in customers) > 0
+    newest = max(one.date for one in news_of(first))
+    team = destination(minimum_cents=0, burst=1000)
+    with team.ledger.open() as ledger:
+        ledger.standing("team", newest - timedelta(hours=1))
+    expected = [one for one in news_of(first) if newest - timedelta(hours=1) <= one.date]
+    assert team.tell([first]).rows == len(expected) > 0
+    assert team.tell([first]).rows == 0
+    assert len(workspace.posts) == len(expected)
+    assert pages(workspace.posts[0]) == []
