@@ -21,6 +21,7 @@ TYPES: dict[str, str] = {
     "email": "mogul_assets.destinations.email:EmailDestination",
     "files": "mogul_assets.destinations.files:FilesDestination",
     "gcs": "mogul_assets.destinations.gcs:GCSDestination",
+    "intercom": "mogul_assets.destinations.intercom:IntercomDestination",
     "redshift": "mogul_assets.destinations.redshift:RedshiftDestination",
     "s3": "mogul_assets.destinations.s3:S3Destination",
     "slack": "mogul_assets.destinations.slack:SlackDestination",

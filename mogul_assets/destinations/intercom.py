@@ -33,7 +33,7 @@ from mogul_assets.destinations.intercom_contacts import Change, Customer, Index,
 from mogul_assets.destinations.intercom_elements import ELEMENTS, LAST_UPDATED, Value, attribute, cut, shown, wanted
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.destinations.trial import Trial
-from mogul_assets.errors import DestinationRefused, MogulError
+from mogul_assets.errors import ConfigurationError, DestinationRefused, MogulError
 from mogul_assets.messages.spreadsheets import spreadsheets
 from mogul_assets.store.table import BATCH_ROWS, DataFile, Table
 
@@ -69,9 +69,7 @@ class IntercomDestination(Destination):
     token: Secret = Field(description="The access token of an app of yours in Intercom.")
     region: Literal["us", "eu", "au"] = Field(default="us", description="Where Intercom keeps the workspace's data.")
     prefix: str = Field(default="ChartMogul", description="What the names of the attributes begin with.")
-    elements: list[str] = Field(
-        default=list(ELEMENTS), description="Which of the fourteen are written; all where none are named."
-    )
+    elements: list[str] = Field(default=list(ELEMENTS), description="Which of the fourteen are written.")
     match: list[str] = Field(
         default=[Key.EXTERNAL_ID.value, Key.EMAIL.value],
         description="What a contact is found by, in this order: external_id, email, or one of them.",
@@ -129,7 +127,13 @@ class IntercomDestination(Destination):
         """
         from mogul_assets.destinations.intercom_client import Workspace  # noqa: PLC0415 - only where it is needed
 
-        workspace = Workspace(self.token.reveal(), self._url)
+        token = self.token.reveal()
+        if not re.fullmatch(r"[!-~]+", token):
+            raise ConfigurationError(
+                f"{self.name}: {self.token.env} holds no token: there are blanks or line breaks in it",
+                remedy="put the access token alone into it",
+            )
+        workspace = Workspace(token, self._url)
         try:
             yield workspace
         except Exception as error:
@@ -340,10 +344,19 @@ class IntercomDestination(Destination):
 
     def forget(self) -> list[Leftover]:
         """The attributes, with the values that contacts have."""
+        from mogul_assets.destinations.intercom_client import VERSION  # noqa: PLC0415 - only where it is needed
+
         names = {attribute(self.prefix, word) for word in ELEMENTS}
         with self._workspace() as workspace:
             ours = [one for one in workspace.attributes()[0].values() if one.name in names and not one.archived]
-        headers = f"-H 'Authorization: Bearer '\"${self.token.env}\" -H 'Content-Type: application/json'"
+        headers = " ".join(
+            f"-H {header}"
+            for header in (
+                f"'Authorization: Bearer '\"${self.token.env}\"",
+                f"'Intercom-Version: {VERSION}'",
+                "'Content-Type: application/json'",
+            )
+        )
         return [
             Leftover(
                 f"the attribute '{one.name}' with its values",
@@ -376,16 +389,20 @@ class _Done:
 
 
 def _chosen(words: list[str], among: Iterable[str], what: str) -> list[str]:
-    """Those that were named, or all, each once.
+    """The words.
 
     Raises:
-        ValueError: one is none of those there are.
+        ValueError: there are none, or one that is not known, or is there twice.
     """
     known = list(among)
+    if not words:
+        raise ValueError(f"it names no {what}; leave it out for all of them")
     for word in words:
         if word not in known:
             raise ValueError(f"there is no {what} '{word}'; there are: {', '.join(known)}")
-    return list(dict.fromkeys(words)) or known
+        if words.count(word) > 1:
+            raise ValueError(f"the {what} '{word}' is there twice")
+    return words
 
 
 def _parts(items: Iterable[_Item], size: int) -> Iterator[list[_Item]]:

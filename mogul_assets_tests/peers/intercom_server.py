@@ -22,21 +22,9 @@ from urllib.parse import parse_qsl, urlsplit
 TOKEN = "dG9rOjEyMzQ1Njc4OQ-of-the-peer"
 LIMIT = 250
 _STANDARD = (("name", "string"), ("email", "string"), ("external_id", "string"), ("created_at", "date"))
-_CONTACT = frozenset(
-    [
-        "role",
-        "external_id",
-        "email",
-        "phone",
-        "name",
-        "avatar",
-        "signed_up_at",
-        "last_seen_at",
-        "owner_id",
-        "unsubscribed_from_emails",
-        "custom_attributes",
-    ]
-)
+_CONTACT = frozenset({"role", "external_id", "email", "phone", "name", "avatar", "owner_id", "custom_attributes"}) | {
+    *("signed_up_at", "last_seen_at", "unsubscribed_from_emails"),
+}
 _FIELDS = frozenset({"id", "role", "name", "email", "external_id", "phone", "created_at", "updated_at"})
 _OPERATORS = frozenset({"=", "!=", "IN", "NIN", "~", "!~", "^", "$", ">", "<"})
 _TYPES: Mapping[str, Any] = {
@@ -83,6 +71,7 @@ class Workspace:
         """What the token may do."""
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, Any]] = []
+        self.answered: list[int] = []
         self.lock = threading.RLock()
         self._window = (0.0, 0)
 
@@ -379,6 +368,7 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_POST = do_PUT = _serve  # noqa: N815 - the base class's names
 
     def _out(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        self.workspace.answered.append(status)
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", "Content-Length": len(body), **headers}.items():
             self.send_header(name, str(value))
