@@ -1,15 +1,16 @@
 """The jobs: refresh the account, deliver to one destination, send now, test a destination."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 from dagster import AssetMaterialization
 from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
+from pydantic import Field
 
 from mogul_assets import refresh
-from mogul_assets.assets.common import StoreResource, failures
+from mogul_assets.assets.common import StoreResource, failures, generation_of
 from mogul_assets.assets.deliveries import (
     DESTINATION,
     NEWS_ASSET,
@@ -23,7 +24,10 @@ from mogul_assets.assets.deliveries import (
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
-from mogul_assets.errors import DestinationRefused
+from mogul_assets.destinations.messenger import Messenger
+from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.messages.message import State
+from mogul_assets.news import past_news
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 from mogul_assets.store.window import Month
@@ -126,6 +130,21 @@ class Which(dg.Config):
     destination: str
 
 
+class Span(Which):
+    """Which movements: dated from ``start`` on and before ``end``, days or moments in UTC."""
+
+    start: str
+    end: str
+    only_count: bool = True
+
+
+class Again(Which):
+    """Which messages: these, or all in a state."""
+
+    messages: list[str] = Field(default_factory=list)
+    state: str = State.FAILED.value
+
+
 def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDefinition]:
     """``send_now`` and ``test_destination``, for any destination by name."""
     keys = set(entries)
@@ -177,6 +196,39 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
                     f"{config.destination}: {missing[0].name}: {missing[0].problem}", remedy=missing[0].remedy
                 )
 
+    @dg.op(
+        required_resource_keys=keys | {"store"},
+        description="Send the movements between two moments to one destination, as the store has them.",
+    )
+    def replayed(context: dg.OpExecutionContext, config: Span) -> None:
+        with failures():
+            entry, destination = chosen(context, config.destination)
+            if not isinstance(destination, Messenger):
+                raise DestinationRefused(f"{entry.name} sends no messages", remedy="launch a backfill of its assets")
+            store = context.resources.store.open()
+            start, end = (_moment(text) for text in (config.start, config.end))
+            table = past_news(store, start, end, generation=generation_of(context))
+            counted = destination.replay(table, only_count=config.only_count)
+        what = "nothing was changed" if config.only_count else "they are due now"
+        context.log.info(
+            f"{counted.new:,} messages never told, {counted.again:,} told before and sent again as they were, "
+            f"{counted.left_out:,} never sent; {what}"
+        )
+
+    @dg.op(
+        required_resource_keys=keys,
+        description="Let messages of one destination be sent again: those of a state, or these.",
+    )
+    def retried(context: dg.OpExecutionContext, config: Again) -> None:
+        with failures():
+            entry, destination = chosen(context, config.destination)
+            if not isinstance(destination, Messenger):
+                raise DestinationRefused(f"{entry.name} sends no messages", remedy="materialise its assets again")
+            with destination.ledger.open() as ledger:
+                found = config.messages or [one.id for one in ledger.records(entry.name, [State(config.state)])]
+                again = ledger.retry(found, datetime.now(UTC))
+        context.log.info(f"{again:,} of {len(found):,} messages are due now: the sensor news sends them")
+
     first = next(iter(entries), "")
 
     def configured(name: str) -> dg.RunConfig:
@@ -192,4 +244,35 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     def test_destination() -> None:
         test()
 
-    return [send_now, test_destination]
+    told = [name for name, entry in entries.items() if entry.habits.messages]
+    if not told:
+        return [send_now, test_destination]
+    last = datetime.now(UTC).replace(day=1)
+
+    @dg.job(
+        name="replay",
+        config=dg.RunConfig(
+            ops={"replayed": Span(destination=told[0], start=f"{last:%Y-%m-%d}", end=f"{datetime.now(UTC):%Y-%m-%d}")}
+        ),
+        description="Send past movements as messages; with only_count, say how many those are.",
+    )
+    def replay() -> None:
+        replayed()
+
+    @dg.job(
+        name="retry_messages",
+        config=dg.RunConfig(ops={"retried": Again(destination=told[0])}),
+        description="Let messages be sent again that came to an end: the same bytes under the same ids.",
+    )
+    def retry_messages() -> None:
+        retried()
+
+    return [send_now, test_destination, replay, retry_messages]
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise ConfigurationError(f"'{text}' is no day", remedy="write it like 2026-01-31, UTC") from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)

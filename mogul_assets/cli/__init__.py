@@ -29,6 +29,8 @@ COMMANDS = {
     "preview": "What a delivery would change; sends nothing.",
     "sync": "Refresh the account and deliver, now.",
     "backfill": "Read and deliver past months again.",
+    "replay": "Send past movements as messages.",
+    "messages": "What was said to whom, what waits, and what was left out.",
     "status": "What arrived where, when, and what went wrong since.",
     "destinations": "Which there are, what each must be granted, and whether it is.",
     "sandbox": "A pretend ChartMogul account, until Ctrl-C.",

@@ -53,7 +53,10 @@ def command(
     since, this = project.settings.account.since, Month.of(datetime.now(UTC))
     if not since <= first <= last <= this:
         raise click.UsageError(f"{first} to {last} is no span of months between {since} and {this}")
-    tags, entries = partition_range(first, last), project.entries(destinations)
+    messengers = [name for name in destinations if not project.settings.entry(name).partitioned]
+    if messengers:
+        raise click.UsageError(f"{messengers[0]} sends messages: history is sent by  mogul replay {messengers[0]}")
+    tags, entries = partition_range(first, last), [one for one in project.entries(destinations) if one.partitioned]
 
     def deliver(on: dg.DagsterInstance, entry: Entry) -> Ran:
         assets = [delivery_key(entry, dataset.name) for dataset in WINDOWED if dataset.name in entry.datasets]

@@ -11,7 +11,9 @@ from mogul_assets.cli import FAILED, OK, Command, Group, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.base import Destination
+from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError
+from mogul_assets.messages.message import State
 
 
 @dataclass(frozen=True)
@@ -147,17 +149,20 @@ def _meant(project: Project, which: str) -> tuple[Destination, bool]:
     examples={
         "mogul destinations test warehouse": "reach it, and try everything that it must let us do",
         "mogul destinations test warehouse --json": "for a script",
+        "mogul destinations test slack --send": "and send one message that says it is a test",
     },
 )
 @click.argument("name")
+@click.option("--send", is_flag=True, help="Also send one message that says it is a test, where it sends messages.")
 @shown.json_option
 @pass_project
-def test(project: Project, name: str, *, as_json: bool) -> int:
+def test(project: Project, name: str, *, send: bool, as_json: bool) -> int:
     """Reach the destination NAME and try, permission by permission, what it must let us do. Delivers nothing.
 
     What is tried is undone. Ends with 1 where something is not allowed, and says what would allow it.
     """
-    permissions = project.destination(name).check()
+    destination = project.destination(name)
+    permissions = destination.check()
     if as_json:
         shown.as_json(permissions)
     else:
@@ -168,4 +173,26 @@ def test(project: Project, name: str, *, as_json: bool) -> int:
                 for one in permissions
             ),
         )
-    return OK if all(one.problem is None for one in permissions) else FAILED
+    fine = all(one.problem is None for one in permissions)
+    if send and fine:
+        click.echo(destination.prove())
+    return OK if fine else FAILED
+
+
+@command.command(
+    cls=Command,
+    short_help="Send again to one that was disabled.",
+    examples={"mogul destinations resume hook": "once its receiver is mended: what waited is sent, in order"},
+)
+@click.argument("name")
+@pass_project
+def resume(project: Project, name: str) -> int:
+    """Send again to the destination NAME, which was disabled because its receiver took nothing any more."""
+    project.settings.entry(name)
+    with LedgerResource.of(project.settings.ledger).open() as ledger:
+        if not ledger.resume(name):
+            click.echo(f"{name} was not disabled")
+            return OK
+        waiting = ledger.counts(name).get(State.WAITING, 0)
+    click.echo(f"{name} is sent to again; {waiting:,} messages wait for it")
+    return OK

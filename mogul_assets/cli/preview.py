@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 import pyarrow.dataset as ds
 
+from mogul_assets.assets.deliveries import standing
+from mogul_assets.catalog.datasets import MOVEMENT_NEWS
 from mogul_assets.cli import OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations.base import Preview
-from mogul_assets.errors import ConfigurationError, DataRefused
+from mogul_assets.errors import ConfigurationError, DestinationRefused
 from mogul_assets.store.table import Table
 
 
@@ -28,14 +33,23 @@ class Previewed:
     examples={
         "mogul preview warehouse": "every dataset, in counts",
         "mogul preview warehouse mrr_movements --rows 5": "one, with columns and rows",
+        "mogul preview mail --write look": "what would be sent, as files to look at: customer data",
     },
 )
 @click.argument("destination")
 @click.argument("dataset", required=False)
 @click.option("--rows", default=0, type=click.IntRange(0, 1000), help="Show the first so many rows: customer data.")
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write what would be sent into this folder, to look at: customer data.",
+)
 @shown.json_option
 @pass_project
-def command(project: Project, destination: str, dataset: str | None, *, rows: int, as_json: bool) -> int:
+def command(
+    project: Project, destination: str, dataset: str | None, *, rows: int, folder: Path | None, as_json: bool
+) -> int:
     """What delivering to DESTINATION would change there: rows that are new, changed and gone. Sends nothing.
 
     With a DATASET also its columns, as the destination spells their types, and the statements that would run.
@@ -46,12 +60,11 @@ def command(project: Project, destination: str, dataset: str | None, *, rows: in
             f"{destination} takes no dataset '{dataset}'", remedy=f"it takes: {', '.join(entry.datasets)}"
         )
     place = project.destination(destination)
-    seen = []
-    for name in (dataset,) if dataset else entry.datasets:
-        table = project.store.table(name, since=project.settings.account.since)
-        if table is None:
-            raise DataRefused(f"the store has no {name} yet", remedy="refresh the account first: mogul sync")
-        seen.append(Previewed(name, place.preview(table), _first(table, rows)))
+    wanted = (MOVEMENT_NEWS.name,) if entry.real_time else (dataset,) if dataset else entry.datasets
+    tables = [standing(project.store, name, project.settings.account.since) for name in wanted]
+    if folder is not None:
+        return _written(place.rendered(tables, datetime.now(UTC)), folder, destination)
+    seen = [Previewed(table.dataset, place.preview(table), _first(table, rows)) for table in tables]
     if as_json:
         shown.as_json(seen)
         return OK
@@ -73,6 +86,18 @@ def command(project: Project, destination: str, dataset: str | None, *, rows: in
                 click.echo(f"{statement};")
         if one.first:
             shown.table([name for name, _ in one.preview.columns], one.first, title=f"\n{one.dataset}")
+    return OK
+
+
+def _written(files: Mapping[str, bytes], folder: Path, destination: str) -> int:
+    if not files:
+        raise DestinationRefused(
+            f"{destination} has nothing to look at as files", remedy=f"mogul preview {destination} --rows 5"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+        click.echo(folder / name)
     return OK
 
 

@@ -8,8 +8,15 @@ from datetime import UTC, datetime
 import click
 import dagster as dg
 
-from mogul_assets.assets.deliveries import configuration_problem
-from mogul_assets.automation.jobs import REFRESH, deliver_job_name, deliver_range, partition_range, refresh_range
+from mogul_assets.assets.deliveries import NEWS_ASSET, configuration_problem, delivery_key
+from mogul_assets.automation.jobs import (
+    NEWS,
+    REFRESH,
+    deliver_job_name,
+    delivery_tags,
+    partition_range,
+    refresh_range,
+)
 from mogul_assets.cli import FAILED, OK, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.runs import Ran, instance, run
@@ -47,8 +54,11 @@ def synced(project: Project, entries: Sequence[Entry], *, full: bool = False) ->
         return partition_range(since, Month.of(datetime.now(UTC)))
 
     def deliver(on: dg.DagsterInstance, entry: Entry) -> Ran:
-        missing = deliver_range(project.store, entry.name, entry.datasets, since, datetime.now(UTC))
-        return run(project, on, deliver_job_name(entry.name), whole() if full else missing)
+        if entry.real_time:  # what is told as it happens is told of what was read for it
+            told = [NEWS_ASSET, *(delivery_key(entry, name) for name in entry.datasets)]
+            return run(project, on, NEWS, {}, told)
+        missing = delivery_tags(project.store, entry, entry.datasets, since, datetime.now(UTC))
+        return run(project, on, deliver_job_name(entry.name), whole() if full and missing else missing)
 
     with pretend.account(project), instance(project) as on:
         unread = refresh_range(project.store, since, datetime.now(UTC))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -13,6 +13,7 @@ from dagster import Config, ConfigurableResource
 from pydantic import Field
 
 from mogul_assets import settings
+from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Window
 
@@ -38,7 +39,8 @@ class Delivered:
     location: str
     details: Mapping[str, str | int | float] = field(default_factory=dict)
     anew: bool = False
-    """Whether the table, or a column of it, was not there before: outside of the window it is empty, or null."""
+    """Whether the table, or a column of it, was not there at the last delivery: outside of the window it is empty,
+    or null."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +134,20 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
 
     @abstractmethod
     def preview(self, table: Table) -> Preview: ...
+
+    def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:  # noqa: ARG002 - as declared
+        """What would be sent now, as files for people to look at, by name. Customers' data is in them."""
+        return {}
+
+    def prove(self) -> str:
+        """Send one harmless message that says it is a test; where it went, in one line.
+
+        Raises:
+            DestinationRefused: it sends no messages.
+        """
+        raise DestinationRefused(
+            f"{self.name} sends no messages", remedy=f"try it with  mogul destinations test {self.name}"
+        )
 
     @abstractmethod
     def forget(self) -> list[Leftover]:

@@ -15,7 +15,7 @@ from pydantic import Field
 from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages import sending
-from mogul_assets.messages.ledger import Enqueued, Ledger
+from mogul_assets.messages.ledger import Enqueued, Ledger, Replayed
 from mogul_assets.messages.message import Draft, News, State
 from mogul_assets.messages.news import news_of
 from mogul_assets.messages.sending import Drained, Policy, Send
@@ -121,6 +121,25 @@ class Messenger(Destination):
                 **{f"movements {name.replace('_', ' ')}": count for name, count in vars(enqueued).items() if count},
             },
         )
+
+    def replay(self, table: Table, *, only_count: bool = False) -> Replayed:
+        """Let the movements of ``table`` (``movement_news``) be sent, whatever their date and whatever became of them.
+
+        They are written down as due; sending them is the next delivery's.
+
+        Raises:
+            DestinationRefused: it tells no single movements.
+        """
+        if not self.real_time:
+            raise DestinationRefused(
+                f"{self.name} tells no single movements, so there is nothing to replay",
+                remedy="start the job send_now for another recap or mail",
+            )
+        moment = sending.now()
+        with self.ledger.open() as ledger:
+            return ledger.replay(
+                self.name, news_of(table), lambda news: self.drafts(news, moment), moment, only_count=only_count
+            )
 
     def _written_down(self, ledger: Ledger, tables: Sequence[Table], moment: datetime, *, anew: bool) -> Enqueued:
         if self.real_time:

@@ -64,6 +64,15 @@ class Enqueued:
     withdrawn: int = 0
 
 
+@dataclass
+class Replayed:
+    """What a replay sends, in movements: those never told, those told before; and those that are never sent."""
+
+    new: int = 0
+    again: int = 0
+    left_out: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class Attempt:
     attempt: int
@@ -459,6 +468,8 @@ class Ledger:
                         earlier.c.destination == MESSAGE.c.destination,
                         earlier.c.place == MESSAGE.c.place,
                         earlier.c.sequence < MESSAGE.c.sequence,
+                        # One that is dated ahead is no earlier one, though it was known before.
+                        earlier.c.movement_date <= MESSAGE.c.movement_date,
                         earlier.c.state.in_(OPEN),
                         earlier.c.attempts < GIVES_WAY_AFTER,
                     )
@@ -627,6 +638,16 @@ class Ledger:
             )
             return dict(rows.tuples().all())
 
+    def due_after(self, destination: str, now: datetime) -> datetime | None:
+        """When something that waits is due that is not yet. What is due and waits for its turn does not count."""
+        with self._transaction() as connection:
+            due: datetime | None = connection.scalar(
+                sa.select(sa.func.min(MESSAGE.c.due_at)).where(
+                    MESSAGE.c.destination == destination, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at > now
+                )
+            )
+        return due
+
     # -- looking ----------------------------------------------------------------------------------------------
 
     def counts(self, destination: str) -> dict[State, int]:
@@ -698,28 +719,36 @@ class Ledger:
             )
         return again.rowcount + waiting.rowcount
 
-    def replay(self, destination: str, news: Iterable[News], compose: Compose, now: datetime) -> tuple[int, int]:
-        """Send movements whatever their date: (those never told, those told before and sent again as they were)."""
-        new = again = 0
-        with self._writing(destination, now) as (connection, _):
+    def replay(
+        self, destination: str, news: Iterable[News], compose: Compose, now: datetime, *, only_count: bool = False
+    ) -> Replayed:
+        """Let movements be sent whatever their date: those told before as they were, under their own ids.
+
+        With ``only_count`` nothing is changed.
+        """
+        done = Replayed()
+        with self._writing(destination, now) as (connection, _), connection.begin_nested() as step:
             for chunk in _chunks(news):
                 fresh = self._unknown(connection, destination, chunk, now, Enqueued())
-                self._insert(connection, destination, compose(fresh) if fresh else (), now)
-                new += len(fresh)
-                told = [each.uuid for each in chunk if each not in fresh]
-                if told:
-                    sent = connection.execute(
-                        MESSAGE.update()
-                        .where(
-                            MESSAGE.c.destination == destination,
-                            MESSAGE.c.movement_uuid.in_(told),
-                            MESSAGE.c.state.not_in(OPEN),
-                            MESSAGE.c.payload.is_not(None),
-                        )
-                        .values(state=State.WAITING, due_at=now, settled_at=None, reason="replayed", ahead=False)
+                drafts = compose(fresh) if fresh else ()
+                self._insert(connection, destination, drafts, now)
+                done.new += len({draft.movement for draft in drafts if draft.left_out is None})
+                done.left_out += len({draft.movement for draft in drafts if draft.left_out is not None})
+                new = {each.uuid for each in fresh}
+                sent = connection.execute(
+                    MESSAGE.update()
+                    .where(
+                        MESSAGE.c.destination == destination,
+                        MESSAGE.c.movement_uuid.in_([each.uuid for each in chunk if each.uuid not in new]),
+                        MESSAGE.c.state.not_in(OPEN),
+                        MESSAGE.c.payload.is_not(None),
                     )
-                    again += sent.rowcount
-        return new, again
+                    .values(state=State.WAITING, due_at=now, settled_at=None, reason="replayed", ahead=False)
+                )
+                done.again += sent.rowcount
+            if only_count:
+                step.rollback()
+        return done
 
 
 def _chunks(news: Iterable[News]) -> Iterator[list[News]]:

@@ -189,7 +189,7 @@ class _Drain:
 
     def _soon(self) -> float | None:
         """Seconds until there is something to do; ``None`` where that is not worth waiting for."""
-        due = self._quiet_until or self._ledger.next_due().get(self._destination)
+        due = self._quiet_until or self._ledger.due_after(self._destination, self._clock())
         if due is None:
             return None
         seconds = self._seconds(due)
