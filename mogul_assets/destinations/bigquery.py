@@ -27,7 +27,7 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations.base import Capabilities, Outcome, Permission, Secret
 from mogul_assets.destinations.bigquery_errors import job_of, told
 from mogul_assets.destinations.bigquery_session import BigQuerySession, fields, held
-from mogul_assets.destinations.columns import conforming, conforms, description
+from mogul_assets.destinations.columns import conformed, conforms, description
 from mogul_assets.destinations.dialect import Dialect, Statements, There, kind_of, utc
 from mogul_assets.destinations.log import Entry
 from mogul_assets.destinations.warehouse import STANDS, Conflict, Session, Warehouse
@@ -316,7 +316,8 @@ class BigQueryDestination(Warehouse):
             session.load(reference, schema, files[0])
         elif files:
             with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
-                session.load(reference, schema, _merged(files, table.schema, Path(folder) / "rows.parquet"))
+                rows = conformed(files, table.schema, Path(folder) / "rows.parquet", rows=ROWS_AT_ONCE)
+                session.load(reference, schema, rows)
 
     def unstage(self, session: Session, table: Table, staging: str) -> None:  # noqa: ARG002 - others need the table
         assert isinstance(session, BigQuerySession)
@@ -500,13 +501,3 @@ SELECT newer, inserted;"""
                 " COMMIT TRANSACTION;"
             ),
         )
-
-
-def _merged(files: Sequence[Path], schema: pa.Schema, to: Path) -> Path:
-    """The rows of all files in one, each with the columns of ``schema``."""
-    with pq.ParquetWriter(to, schema, compression="zstd", compression_level=1) as writer:
-        for file in files:
-            with pq.ParquetFile(file, pre_buffer=False) as parquet:
-                for batch in parquet.iter_batches(ROWS_AT_ONCE):
-                    writer.write_batch(conforming(batch, schema))
-    return to

@@ -8,10 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mogul_assets.errors import DestinationRefused
+from mogul_assets.store.table import BATCH_ROWS, conforming
 
 
 def is_json(field: pa.Field[pa.DataType]) -> bool:
@@ -36,17 +39,17 @@ def conforms(there: pa.Schema, schema: pa.Schema) -> bool:
     return bool(there.names == schema.names and there.types == schema.types)
 
 
-def conforming(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Rows with exactly the columns of ``schema``: by name, and null where a file of an older generation lacks one.
-
-    Raises:
-        pyarrow.ArrowInvalid: a value that its column's type does not hold.
-    """
-    arrays = [
-        batch[field.name].cast(field.type) if field.name in batch.schema.names else pa.nulls(len(batch), field.type)
-        for field in schema
-    ]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+def conformed(
+    files: Iterable[Path], schema: pa.Schema, to: Path, *, codec: str = "zstd", rows: int = BATCH_ROWS
+) -> Path:
+    """The rows of all files in one, each with exactly the columns of ``schema``; so many in a row group."""
+    with pq.ParquetWriter(to, schema, compression=codec) as writer:
+        for file in files:
+            # Buffered ahead, what was read is kept until the file is closed.
+            with pq.ParquetFile(file, pre_buffer=False) as parquet:
+                for batch in parquet.iter_batches(rows):
+                    writer.write_batch(conforming(batch, schema))
+    return to
 
 
 def distinct(names: Iterable[str], fold: Callable[[str], str], *, at: str) -> None:

@@ -24,7 +24,7 @@ from mogul_assets.destinations.columns import is_json
 from mogul_assets.destinations.relations import parquet
 from mogul_assets.errors import StoreDamaged
 from mogul_assets.store.sql import literal, quoted
-from mogul_assets.store.table import DataFile
+from mogul_assets.store.table import DataFile, conforming
 
 _ENDINGS = {"zstd": ".zst", "gzip": ".gz", "none": ""}
 _ROWS = 65_536
@@ -144,7 +144,7 @@ _NO_NUMBER = """CASE WHEN isnan({0}) THEN '"NaN"' WHEN {0} > 0 THEN '"Infinity"'
 
 def _written(source: Path, schema: pa.Schema, layout: Layout, folder: Path) -> Iterator[tuple[Path, int]]:
     with pq.ParquetFile(source, pre_buffer=False) as file:
-        batches = (batch.cast(schema) for batch in file.iter_batches(_ROWS))
+        batches = (conforming(batch, schema) for batch in file.iter_batches(_ROWS))
         following = next(batches, None) or pa.RecordBatch.from_pylist([], schema=schema)
         while following is not None:
             path, rows = folder / f"{token_hex(8)}.{layout.ext}", 0

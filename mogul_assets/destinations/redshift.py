@@ -24,14 +24,14 @@ from pydantic import Field, model_validator
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Capabilities, Permission, Secret
-from mogul_assets.destinations.columns import conforming, conforms
+from mogul_assets.destinations.columns import conformed, conforms
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, escaped, utc
 from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError
 from mogul_assets.store.sql import quoted
-from mogul_assets.store.table import BATCH_ROWS, Table
+from mogul_assets.store.table import Table
 
 CONNECT_SECONDS = 20
 TEXT_BYTES = 65_535
@@ -602,14 +602,7 @@ def _conforming(file: Path, schema: pa.Schema, copy: Path, *, snappy: bool) -> P
     """The file, or a copy with exactly the columns of ``schema``: ``COPY`` goes by their number and order."""
     if conforms(pq.read_schema(file), schema) and not snappy:
         return file
-    codec = "snappy" if snappy else "zstd"
-    with (
-        pq.ParquetFile(file, pre_buffer=False) as parquet,
-        pq.ParquetWriter(copy, schema, compression=codec) as writer,
-    ):
-        for batch in parquet.iter_batches(BATCH_ROWS):
-            writer.write_batch(conforming(batch, schema))
-    return copy
+    return conformed([file], schema, copy, codec="snappy" if snappy else "zstd")
 
 
 def _authorities() -> str:

@@ -7,6 +7,7 @@ from datetime import datetime
 
 import duckdb
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from mogul_assets.destinations.columns import is_json
 from mogul_assets.errors import DestinationRefused
@@ -53,10 +54,12 @@ def moment(at: datetime) -> str:
 
 
 def parquet(paths: Sequence[str], wanted: Mapping[str, str]) -> str:
-    """The rows of the files, in order; none, with the columns ``wanted`` (name to type), where there is no file."""
+    """The rows of the files, in order, with null in columns ``wanted`` (name to type) that no file has yet."""
+    has = {name for path in paths for name in pq.read_schema(path).names}
+    nulls = ", ".join(f"NULL::{kind} AS {quoted(name)}" for name, kind in wanted.items() if name not in has)
     if not paths:
-        return f"(SELECT {', '.join(f'NULL::{kind} AS {quoted(name)}' for name, kind in wanted.items())} WHERE false)"
-    return sql.parquet(paths)
+        return f"(SELECT {nulls} WHERE false)"
+    return f"(SELECT *, {nulls} FROM {sql.parquet(paths)})" if nulls else sql.parquet(paths)
 
 
 def differences(

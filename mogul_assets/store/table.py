@@ -44,6 +44,19 @@ class DataFile:
     month: Month | None = None
 
 
+def conforming(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Rows with exactly the columns of ``schema``: by name, and null where a file of an older generation lacks one.
+
+    Raises:
+        pyarrow.ArrowInvalid: a value that its column's type does not hold.
+    """
+    arrays = [
+        batch[field.name].cast(field.type) if field.name in batch.schema.names else pa.nulls(len(batch), field.type)
+        for field in schema
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
 @dataclass(frozen=True)
 class Table:
     """A dataset, or the window of one, at one generation.
@@ -80,7 +93,7 @@ class Table:
             # Buffered ahead, what was read is kept until the file is closed.
             with pq.ParquetFile(Path(file.path), pre_buffer=False) as parquet:
                 for batch in parquet.iter_batches(rows):
-                    yield batch.cast(self.schema)
+                    yield conforming(batch, self.schema)
 
     def __repr__(self) -> str:
         window = "" if self.window is None else f", {self.window}"

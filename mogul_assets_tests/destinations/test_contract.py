@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import resource
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -369,6 +370,21 @@ def test_a_delivery_tells_whether_other_months_have_its_columns(destination, tab
 
     told = [delivered(1), delivered(2, word="w"), delivered(3, word="w"), delivered(4), delivered(5, word="w")]
     assert told == [True, True, False, True, True]
+
+
+@pytest.mark.parametrize("months", [1, 2])
+def test_files_of_before_a_column_came_are_null_in_it(months, destination, place, table, tmp_path):
+    window = Window.months(Month(2026, 1), Month(2026, months))
+    rows = [{"id": month, "date": on(2026, month)} for month in (1, 2)]
+    old = table(rows[:1], window=window, window_column="date")
+    new = table(
+        [{**row, "word": "w"} for row in rows[1:months]] or [{**rows[0], "word": "w"}],
+        window=window,
+        window_column="date",
+    )
+    files = (*old.files, *new.files)[:months]
+    destination.deliver(replace(new, files=files, generation=new_generation()))
+    assert [(row["id"], row["word"]) for row in place.rows(tmp_path)] == [(1, None), (2, "w")][:months]
 
 
 def damaged(table, rows):
