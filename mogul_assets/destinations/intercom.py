@@ -104,7 +104,7 @@ class IntercomDestination(Destination):
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(datasets=frozenset({"customers"}), text_bytes=None)
+        return Capabilities(datasets=frozenset({"customers"}))
 
     def grants(self) -> str:
         """The permissions of the app that the token is of, by their names in Intercom's Developer Hub."""

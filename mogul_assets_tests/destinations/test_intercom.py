@@ -40,7 +40,8 @@ from mogul_assets.errors import ConfigurationError, DestinationRefused, Destinat
 from mogul_assets_tests.peers import intercom as peer_process
 from mogul_assets_tests.peers.faults import Cut, FaultProxy
 from mogul_assets_tests.peers.intercom_server import SCOPES, TOKEN, Fault, Workspace, serving
-from mogul_assets_tests.tables import table_of
+from mogul_assets_tests.project import NOW, Project, failures_of
+from mogul_assets_tests.tables import rows_of, table_of
 
 VARIABLE = "INTERCOM_TOKEN"
 SINCE = datetime(2025, 3, 14, 9, 26, 53, tzinfo=UTC)
@@ -824,6 +825,30 @@ def test_a_wrong_setting_is_told(option, said, support):
 @pytest.mark.parametrize(("region", "host"), [("us", "api"), ("eu", "api.eu"), ("au", "api.au")])
 def test_each_region_has_its_host(region, host, support):
     assert support(url=None, region=region)._url == f"https://{host}.intercom.io"
+
+
+@pytest.mark.slow
+def test_from_the_account_to_the_contact(workspace, url, tmp_path, instance, serving):
+    entry = f"{{type: intercom, token: {{env: {VARIABLE}}}, url: '{url}', schedule: daily}}"
+    text = f"account: {{sandbox: true, since: {NOW.year}-01}}\ndestinations: {{support: {entry}}}\n"
+    project = Project(tmp_path, instance, serving, text)
+    assert project.refresh().success
+    people = {row["uuid"]: row for row in rows_of(project.store.table("customers"))}
+    known = {row["external_id"]: workspace.contact(external_id=row["external_id"]) for row in people.values()}
+    gone = next(iter(known))
+    workspace.contacts[known.pop(gone)]["archived"] = True
+    result = project.deliver("support")
+    assert failures_of(result) == {}
+    for row in people.values():
+        if row["external_id"] != gone:
+            assert workspace.custom(known[row["external_id"]])["ChartMogul MRR"] == row["mrr"] / 100
+    with LedgerResource.of(project.settings.ledger).open() as ledger:
+        (record,) = ledger.records(destination="support")
+    assert people[record.subject]["external_id"] == gone
+    assert (project.settings.entry("support").schedule, project.settings.entry("support").time_zone) == (
+        "0 9 * * *",
+        "Europe/Paris",
+    )
 
 
 # -- the peer -------------------------------------------------------------------------------------------------------
