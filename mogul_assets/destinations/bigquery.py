@@ -25,12 +25,13 @@ from pydantic import Field, field_validator
 
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations.base import Capabilities, Outcome, Permission, Secret
-from mogul_assets.destinations.bigquery_errors import job_of, told
+from mogul_assets.destinations.bigquery_errors import REASONS, job_of, told
 from mogul_assets.destinations.bigquery_session import BigQuerySession, fields, held
 from mogul_assets.destinations.columns import conformed, conforms, description
 from mogul_assets.destinations.dialect import Dialect, Statements, There, kind_of, utc
 from mogul_assets.destinations.log import Entry
-from mogul_assets.destinations.warehouse import STANDS, Conflict, Session, Warehouse
+from mogul_assets.destinations.trial import Trial
+from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
 from mogul_assets.errors import (
     ConfigurationError,
     DestinationRefused,
@@ -432,72 +433,59 @@ SELECT newer, inserted;"""
 
         A dataset that is not there is made for it, and removed.
         """
-        found: list[Permission] = []
-
-        def tried(name: str, work: Callable[[], object], *, remedy: str) -> bool:
-            problem = None
-            try:
-                with self._during(name, self.name):
-                    work()
-            except Conflict:
-                problem = f"{self.name}: {name}: another was at it"
-            except MogulError as error:
-                problem = error.message.removesuffix(f"; {STANDS}")
-                remedy = remedy if "(accessDenied)" in problem else error.remedy
-            found.append(Permission(name, problem, remedy if problem else ""))
-            return problem is None
-
-        sessions: list[BigQuerySession] = []
-        write = self._may_write("YOUR_ACCOUNT")
-        if not tried("reach the dataset", lambda: sessions.append(self.session()), remedy=write):
-            return found
-        session = sessions[0]
+        trial, write = Trial(self.told, REASONS["accessDenied"][2]), self._may_write("YOUR_ACCOUNT")
+        with trial.of("reach the dataset", write):
+            session = self.session()
+        if not trial.passed("reach the dataset"):
+            return trial.found
         account = getattr(session.client._credentials, "service_account_email", None) or "YOUR_ACCOUNT"  # noqa: SLF001 - no other way to know
-        jobs, write = self._may_run_jobs(account), self._may_write(account)
-        made = False
+        write, made = self._may_write(account), False
         schema = self.dialect.name(*self.namespace)
         scratch = f"{self.project}.{self.dataset}.mogul_check_{token_hex(8)}"
-        path = self.dialect.name(*self.namespace, scratch.rpartition(".")[2])
-        columns = fields(_ONE, DIALECT.staged)
         try:
-            if not tried("find the dataset in its place", lambda: self._made(session), remedy=write):
-                return found
-            running = tried("run jobs", lambda: session.rows("SELECT 1"), remedy=jobs)
+            with trial.of("find the dataset in its place", write):
+                self._made(session)
+            if not trial.passed("find the dataset in its place"):
+                return trial.found
+            with trial.of("run jobs", self._may_run_jobs(account)):
+                session.rows("SELECT 1")
+            running = trial.passed("run jobs")
             if running and not self._made(session):
                 create = self.dialect.create_schema.format(schema=schema)
-                made = tried("make the dataset", lambda: session.execute(create), remedy=f"{create};")
+                with trial.of("make the dataset", f"{create};"):
+                    session.execute(create)
+                made = trial.passed("make the dataset")
                 if not made:
-                    return found
-            if not tried("make a table", lambda: session.make(scratch, columns, ""), remedy=write):
-                return found
-            tried("see a table", lambda: session.table(scratch), remedy=write)
+                    return trial.found
+            with trial.of("make a table", write):
+                session.make(scratch, fields(_ONE, DIALECT.staged), "")
+            if not trial.passed("make a table"):
+                return trial.found
+            with trial.of("see a table", write):
+                session.table(scratch)
             if running:
-                self._tried_rows(session, scratch, path, lambda name, work: tried(name, work, remedy=write))
-            tried("remove a table", lambda: session.drop(scratch), remedy=write)
+                self._tried_rows(session, scratch, trial, write)
+            with trial.of("remove a table", write):
+                session.drop(scratch)
         finally:
             self._quietly(lambda: session.drop(scratch), f"remove {scratch}")
             if made:
                 self._quietly(lambda: session.execute(f"DROP SCHEMA IF EXISTS {schema}"), f"remove {schema}")
             self._quietly(session.close, "close the connection")
-        return found
+        return trial.found
 
-    def _tried_rows(
-        self,
-        session: BigQuerySession,
-        scratch: str,
-        path: str,
-        tried: Callable[[str, Callable[[], object]], object],
-    ) -> None:
-        with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
+    def _tried_rows(self, session: BigQuerySession, scratch: str, trial: Trial, write: str) -> None:
+        path = self.dialect.name(*self.namespace, scratch.rpartition(".")[2])
+        with trial.of("load rows", write), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             file = Path(folder) / "one.parquet"
             pq.write_table(pa.table({"one": [1]}, schema=_ONE), file)
-            tried("load rows", lambda: session.load(scratch, fields(_ONE, DIALECT.staged), file))
-        tried("change a table", lambda: session.execute(f"ALTER TABLE {path} ADD COLUMN two INT64"))
-        tried("read rows", lambda: session.rows(f"SELECT one FROM {path}"))
-        tried(
-            "replace rows in a transaction",
-            lambda: session.execute(
+            session.load(scratch, fields(_ONE, DIALECT.staged), file)
+        with trial.of("change a table", write):
+            session.execute(f"ALTER TABLE {path} ADD COLUMN two INT64")
+        with trial.of("read rows", write):
+            session.rows(f"SELECT one FROM {path}")
+        with trial.of("replace rows in a transaction", write):
+            session.execute(
                 f"BEGIN TRANSACTION; DELETE FROM {path} WHERE true; INSERT INTO {path} (one) VALUES (2);"
                 " COMMIT TRANSACTION;"
-            ),
-        )
+            )
