@@ -73,11 +73,12 @@ class EmailDestination(Messenger):
         default="starttls", description="How the connection is encrypted; none is for a server on this machine."
     )
     ca_file: str | None = Field(
-        default=None, description="Authorities (PEM) that are trusted beside the machine's own."
+        default=None,
+        description="Authorities (a PEM file, by its whole path) that are trusted beside the machine's own.",
     )
     username: str | None = Field(default=None, description="Who logs in, where the server asks for it.")
     password: Secret | None = Field(default=None, description="That account's password.")
-    sender: str = Field(description="Whom mails are from: an address, or  Name <address>.")
+    sender: str = Field(description="Whom mails are from: an address, with a name before it if you like.")
     recipients: list[str] = Field(min_length=1, description="Their addresses; each gets a mail of their own.")
     subject: str = Field(default="ChartMogul", description="What subjects begin with.")
     period: Literal["daily", "weekly", "monthly"] = Field(
@@ -148,7 +149,8 @@ class EmailDestination(Messenger):
 
     def preview(self, table: Table) -> Preview:
         """The mails that would be sent now, and how many of the table's rows they would come with."""
-        period = self._period(datetime.now(UTC))
+        now = datetime.now(UTC)
+        period = self._period(now)
         with tempfile.TemporaryDirectory(prefix="mogul-") as scratch:
             written = self._written(table, period, Path(scratch))
         return Preview(
@@ -156,7 +158,7 @@ class EmailDestination(Messenger):
             rows=sum(part.rows for part in written.parts),
             columns=tuple((field.name, str(field.type)) for field in table.schema),
             window=table.window,
-            statements=tuple(f"MAIL {period.subject} {recipient}" for recipient in self.recipients),
+            statements=tuple(f"MAIL {subject}" for subject in self.subjects(now)),
         )
 
     def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:
@@ -191,6 +193,10 @@ class EmailDestination(Messenger):
                 found.append(Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*")))
         return found
 
+    def subjects(self, now: datetime) -> Sequence[str]:
+        """What ``composed`` would call its messages: who knows them all need not have them composed."""
+        return [f"{self._period(now).subject} {recipient}" for recipient in self.recipients]
+
     def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
         """A mail to each recipient, with the files put where its links lead to.
 
@@ -201,11 +207,11 @@ class EmailDestination(Messenger):
         return [
             Draft(
                 "mail",
-                f"{letter.period.subject} {recipient}",
+                subject,
                 mail.mail(letter, sender=self.sender, recipient=recipient, at=now, attachments=attachments),
                 due_at=now,
             )
-            for recipient in self.recipients
+            for subject, recipient in zip(self.subjects(now), self.recipients, strict=True)
         ]
 
     def expire(self, now: datetime) -> int:

@@ -133,7 +133,8 @@ def _heading(letter: Letter) -> str:
 
 
 def _rendered(template: str, letter: Letter, **more: Any) -> str:
-    return _template(template).render(page=_page(letter), recap=letter.recap is not None, **more)
+    rendered: str = _template(template).render(page=_page(letter), recap=letter.recap is not None, **more)
+    return rendered
 
 
 @cache
