@@ -17,7 +17,7 @@ from mogul_assets.destinations.base import Capabilities, Leftover, Permission, P
 from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.destinations.slack_blocks import Said
 from mogul_assets.destinations.trial import Trial
-from mogul_assets.errors import DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages.chart import described, waterfall
 from mogul_assets.messages.message import Answer, Draft, Message, News, Outcome, State
 from mogul_assets.messages.news import news_of
@@ -103,7 +103,7 @@ class SlackDestination(Messenger):
         description="So are those below this part of the account's MRR: 0.005 is half a percent.",
     )
     burst: int = Field(default=20, ge=1, description="More movements than this at once become one digest.")
-    url: str = Field(default="https://slack.com/api/", description="Slack's API.")
+    url: str = Field(default="https://slack.com/api/", pattern=r"^https?://[^\s/]+", description="Slack's API.")
 
     @field_validator("channels")
     @classmethod
@@ -139,6 +139,14 @@ class SlackDestination(Messenger):
     def _scopes(self) -> list[str]:
         return [scope for scope in _SCOPES if scope != _RECAPS_ONLY or not self.real_time]
 
+    def _token(self) -> str:
+        token = self.token.reveal().strip()
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise ConfigurationError(
+                f"{self.token.env} holds no bot token", remedy="copy the app's Bot User OAuth Token, xoxb-…, into it"
+            )
+        return token
+
     def grants(self) -> str:
         """The manifest of an app that may do what is needed and nothing else; see api.slack.com/apps."""
         scopes = "".join(f"\n      - {scope}" for scope in self._scopes)
@@ -168,12 +176,11 @@ class SlackDestination(Messenger):
         return [*messages, *(self._digest(folded) if folded else ())]
 
     def _told(self, one: News, left_out: str | None) -> list[Draft]:
-        said = slack_blocks.movement(one, self.custom_attributes)
         return [
             Draft(
                 kind="movement",
                 subject=f"{one.movement_key} {channel}",
-                payload=b"" if left_out else _payload(channel, said),
+                payload=b"" if left_out else _payload(channel, slack_blocks.movement(one, self.custom_attributes)),
                 due_at=one.date,
                 left_out=left_out,
                 movement=one.movement,
@@ -215,7 +222,7 @@ class SlackDestination(Messenger):
         return [*recaps, *left_out]
 
     def _last(self, now: datetime) -> Period:
-        return last_period("daily" if self.real_time else self.period, now, self.time_zone)
+        return last_period(self.period, now, self.time_zone)
 
     def _figures(self, tables: Sequence[Table], period: Period) -> Recap:
         (movements,) = (table for table in tables if table.dataset == MOVEMENTS)
@@ -236,7 +243,7 @@ class SlackDestination(Messenger):
     async def sending(self) -> AsyncIterator[Send]:
         from mogul_assets.destinations.slack_session import opened  # noqa: PLC0415 - only where it is needed
 
-        async with opened(self.token.reveal().strip(), self.url) as client:
+        async with opened(self._token(), self.url) as client:
 
             async def send(message: Message) -> Answer:
                 return await _sent(client, message)
@@ -275,7 +282,7 @@ class SlackDestination(Messenger):
     async def _tried(self, trial: Trial) -> None:
         from mogul_assets.destinations.slack_session import TRYING, opened  # noqa: PLC0415 - only where it is needed
 
-        async with opened(self.token.reveal().strip(), self.url) as client:
+        async with opened(self._token(), self.url) as client:
             bot, channels = "the bot", {}
             with trial.of("log in"):
                 async with asyncio.timeout(TRYING):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import aiohttp
-from slack_sdk.errors import SlackApiError, SlackClientError
+from slack_sdk.errors import SlackApiError, SlackClientError, SlackRequestError
 from slack_sdk.http_retry.async_handler import AsyncRetryHandler
 from slack_sdk.http_retry.builtin_async_handlers import AsyncRateLimitErrorRetryHandler
 from slack_sdk.web.async_client import AsyncWebClient
@@ -58,6 +59,10 @@ _PASSING = frozenset(
 """Slack's words for what passes by itself; every other word stays until somebody acts."""
 
 
+_QUIET = logging.getLogger(f"{__name__}.client")
+_QUIET.setLevel(logging.WARNING)  # below that slack_sdk logs what it sends: customers' names
+
+
 class _RateLimit(AsyncRateLimitErrorRetryHandler):
     """Slack's own handler, which would also wait for an hour."""
 
@@ -75,7 +80,7 @@ async def opened(token: str, url: str) -> AsyncIterator[AsyncWebClient]:
     # Of the handlers that slack_sdk has by default none is left: a lost connection is for the ledger to try again.
     handlers: list[AsyncRetryHandler] = [_RateLimit(max_retry_count=2)]
     async with aiohttp.ClientSession(timeout=limits, trust_env=True) as session:
-        client = AsyncWebClient(token, url, ANSWERING, session=session, retry_handlers=handlers)
+        client = AsyncWebClient(token, url, ANSWERING, session=session, logger=_QUIET, retry_handlers=handlers)
         client.proxy = None  # read from the environment by the session
         yield client
 
@@ -105,6 +110,8 @@ def answer(error: BaseException) -> Answer:
         return Answer(Outcome.AGAIN, "timeout", "Slack did not answer in time")
     if isinstance(error, aiohttp.ClientError | OSError):
         return Answer(Outcome.AGAIN, "connection lost", "the connection failed before Slack had answered")
+    if isinstance(error, SlackRequestError):
+        return Answer(Outcome.AGAIN, "upload failed", "Slack did not take the file")
     return Answer(Outcome.AGAIN, "unreadable", "what answered is not Slack")
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -116,6 +116,12 @@ def test_a_movement_says_who_what_how_much_and_the_mrr_after_it(destination, wor
     assert "not asked for" not in str(post)
     assert links(post) == ["https://app.chartmogul.com/#/customers/1-Acme"]
     assert post["text"] == "Acme Inc.: new business, +$99.00 MRR, now $199.00"
+    assert (post["parse"], post["link_names"], post["unfurl_links"], post["unfurl_media"]) == (
+        "none",
+        False,
+        False,
+        False,
+    )
 
 
 def test_what_the_account_does_not_know_is_not_shown(destination, workspace):
@@ -240,6 +246,7 @@ def test_people_read_what_was_written_on_one_line(text):
     assert len(plain(text, 10)) <= 10
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.lists(NEWS, min_size=1, max_size=12))
 def test_nor_in_a_digest(several):
     said = message(digest(several))
@@ -475,6 +482,21 @@ def test_a_token_that_is_not_set_is_told_before_anything_is_tried(destination, w
     assert workspace.calls == []
 
 
+def test_what_is_no_token_is_told_by_its_variable(destination, monkeypatch):
+    for wrong in ("xoxb-s3cret\nxoxb-2", "xoxb-s3cret …"):
+        monkeypatch.setenv(peer.SECRET, wrong)
+        with pytest.raises(ConfigurationError, match=f"{peer.SECRET} holds no bot token") as refused:
+            destination().check()
+        assert "s3cret" not in str(refused.value)
+
+
+def test_no_customer_and_no_token_is_logged(destination, workspace, caplog):
+    caplog.set_level("DEBUG")
+    once(destination, workspace, Fault("chat.postMessage", "ratelimited", status=429, retry_after=1))
+    assert "Acme" not in caplog.text
+    assert peer.TOKEN not in caplog.text
+
+
 def test_an_error_that_nobody_knows_is_refused_by_its_own_word(destination, workspace):
     answer = once(destination, workspace, Fault("chat.postMessage", error="as_user_not_supported"))
     assert (answer.outcome, answer.status) == (Outcome.REFUSED, "as_user_not_supported")
@@ -583,6 +605,7 @@ def test_what_is_rendered_is_what_would_be_posted(destination, workspace, tmp_pa
         ({"period": "hourly"}, "period"),
         ({"minimum_share_of_mrr": 50}, "minimum_share_of_mrr"),
         ({"burst": 0}, "burst"),
+        ({"url": "slack.com"}, "url"),
         ({"token": "xoxb-literal"}, "a secret is written"),
     ],
 )
