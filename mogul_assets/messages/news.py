@@ -26,9 +26,9 @@ def news_of(table: Table) -> Iterator[News]:
         raise ValueError(f"messages are made of movement_news, not of {table.dataset}")
     if not table.files:
         return
-    # Without its progress bar: what reads may pause for seconds between two batches, and a run's output is a log.
-    with duckdb.connect(config={"threads": 1, "enable_progress_bar": False}) as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    with duckdb.connect(config={"threads": 1}) as connection:
+        # Who reads may pause for seconds between two batches, and a run's output is a log.
+        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
         rows = connection.sql(f"SELECT * FROM {parquet(table.paths)} ORDER BY {ORDER}")
         for batch in rows.to_arrow_reader(BATCH_ROWS):
             for row in batch.to_pylist():
