@@ -43,7 +43,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     entries, given = dict(settings.destinations), dict(resources or {})
     own = {name: given.pop(name) for name in entries if isinstance(given.get(name), dg.ConfigurableResource)}
     common = {**shared_resources(settings), **given}
-    destinations = {name: configured(settings, entry, own.get(name)) for name, entry in entries.items()}
+    destinations = {name: configured(settings, entry, own.get(name), own) for name, entry in entries.items()}
     managers = {
         name: DestinationIOManager(destination=destination, store=common["store"])
         for name, destination in destinations.items()

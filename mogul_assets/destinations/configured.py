@@ -56,22 +56,33 @@ CONNECTION = "connection"
 LEDGER = "ledger"
 """The field of a destination that remembers messages: the ledger that all of them share."""
 
-_HANDED = {CONNECTION, LEDGER}
+LINKS = "links"
+"""The setting of a destination that names another: the one that holds what its links lead to."""
+STORE = "links_store"
+"""The field that this other destination is handed over by."""
+
+_HANDED = {CONNECTION, LEDGER, STORE}
 
 
-def configured(settings: Settings, entry: Entry, own: ConfigurableResource[Any] | None = None) -> Destination:
+def configured(
+    settings: Settings,
+    entry: Entry,
+    own: ConfigurableResource[Any] | None = None,
+    others: Mapping[str, ConfigurableResource[Any]] | None = None,
+) -> Destination:
     """The destination that an entry describes, or one that says what is wrong with it. Connects to nothing.
 
     Args:
         settings: what relative paths are counted from.
         entry: the destination's part of the file.
         own: a user's own resource that it connects with, or own destination that takes its place.
+        others: those of the other destinations, by name: one of them may hold what its links lead to.
     """
     place = f"{settings.file.name}, line {entry.line}, destination '{entry.name}'"
     if entry.problem is not None:
         return Misconfigured(name=entry.name, problem=f"{place}: {entry.problem}")
     try:
-        destination = own if isinstance(own, Destination) else _made(settings, entry, own)
+        destination = own if isinstance(own, Destination) else _made(settings, entry, own, others or {})
     except ConfigurationError as error:
         return Misconfigured(name=entry.name, problem=f"{place}: {error}")
     except ValidationError as error:
@@ -84,7 +95,12 @@ def configured(settings: Settings, entry: Entry, own: ConfigurableResource[Any] 
     return destination
 
 
-def _made(settings: Settings, entry: Entry, connection: ConfigurableResource[Any] | None) -> Destination:
+def _made(
+    settings: Settings,
+    entry: Entry,
+    connection: ConfigurableResource[Any] | None,
+    others: Mapping[str, ConfigurableResource[Any]],
+) -> Destination:
     kind = load_type(entry.type)
     options = dict(entry.options)
     _named_well(kind, options)
@@ -102,14 +118,25 @@ def _made(settings: Settings, entry: Entry, connection: ConfigurableResource[Any
     for name, value in (("period", entry.period), ("time_zone", entry.time_zone)):
         if name in kind.model_fields and value is not None:
             options.setdefault(name, value)
+    if STORE in kind.model_fields and options.get(LINKS) is not None:
+        options[STORE] = _named(settings, str(options[LINKS]), others)
     return kind(name=entry.name, **options)
+
+
+def _named(settings: Settings, name: str, own: Mapping[str, ConfigurableResource[Any]]) -> Destination:
+    """The destination that another one names by ``links``."""
+    entry = settings.entry(name)
+    if STORE in load_type(entry.type).model_fields:  # two that name each other would have no end
+        raise ConfigurationError(f"{LINKS}: '{name}' holds no files", remedy="name an S3, GCS or Azure Blob one")
+    found = configured(settings, entry, own.get(name))
+    if isinstance(found, Misconfigured):
+        raise ConfigurationError(f"{LINKS}: '{name}' cannot be used: {found.problem}")
+    return found
 
 
 def _named_well(kind: type[Destination], options: Mapping[str, object]) -> None:
     """Dagster's resources take settings they do not know, and a required one that is absent as ``None``."""
-    fields = {
-        field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", *_HANDED}
-    }
+    fields = {field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", *_HANDED}}
     for name in options:
         if name not in fields:
             raise ConfigurationError(f"{name}: there is no such setting", remedy=f"there are: {', '.join(fields)}")

@@ -109,6 +109,8 @@ class EmailDestination(Messenger):
                 raise ConfigurationError(f"recipients: '{written}' is more than an address", remedy=f"write  {address}")
         if len(set(self.recipients)) < len(self.recipients):
             raise ConfigurationError("recipients names one of them twice", remedy="name each once")
+        if self.links_store is not None:
+            self._store()
         if not self.subject.isprintable():
             raise ConfigurationError("subject is more than one line", remedy="write it in one")
         return self
@@ -261,8 +263,8 @@ class EmailDestination(Messenger):
     def _store(self) -> ObjectStore:
         if not isinstance(self.links_store, ObjectStore):
             raise ConfigurationError(
-                f"{self.name}: '{self.links}' cannot hold files that links lead to",
-                remedy="name a destination of mogul.yaml that is an S3, GCS or Azure Blob one: links",
+                f"links: '{self.links}' cannot hold files that links lead to",
+                remedy="name a destination of mogul.yaml that is an S3, GCS or Azure Blob one",
             )
         return self.links_store
 

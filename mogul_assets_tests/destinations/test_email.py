@@ -18,7 +18,7 @@ import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from dagster_gcp import GCSResource
 
-from mogul_assets.destinations.duckdb import DuckDBDestination
+from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.destinations.email import DATASETS, LASTING, EmailDestination
 from mogul_assets.destinations.gcs import GCSDestination
 from mogul_assets.destinations.messenger import LedgerResource
@@ -26,6 +26,7 @@ from mogul_assets.errors import ConfigurationError, DestinationRefused, Destinat
 from mogul_assets.messages import sending
 from mogul_assets.messages.message import Message, Outcome, State
 from mogul_assets.messages.periods import last_period
+from mogul_assets.settings import load
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.messages import letters
 from mogul_assets_tests.messages.letters import NOW
@@ -533,10 +534,45 @@ def test_so_is_one_of_another_kind(email, options):
         email(**options)
 
 
-def test_links_need_an_object_store(email, tables, tmp_path):
-    destination = email(links="lake", links_store=DuckDBDestination(name="lake", path=str(tmp_path / "x.duckdb")))
-    with pytest.raises(ConfigurationError, match="'lake' cannot hold files that links lead to"):
-        destination.tell(tables)
+LAKE = """
+  lake: {type: s3, bucket: acme, region: us-east-1, access_key_id: {env: AN_ID}, secret_access_key: {env: A_KEY}}
+"""
+MAIL = """
+  finance:
+    {type: email, schedule: weekly, time_zone: Europe/Paris, links: lake, host: localhost, sender: a@example.com,
+     recipients: [b@example.com]}
+"""
+
+
+def of_file(folder, destinations):
+    """The destination ``finance`` as ``mogul.yaml`` describes it."""
+    file = folder / "mogul.yaml"
+    file.write_text(f"account: {{sandbox: true}}\ndestinations:{destinations}")
+    settings = load(file)
+    return configured(settings, settings.entry("finance"))
+
+
+def test_the_file_names_the_destination_that_holds_what_links_lead_to(tmp_path):
+    finance = of_file(tmp_path, LAKE + MAIL)
+    assert isinstance(finance, EmailDestination)
+    assert (finance.links_store.name, finance.links_store.bucket) == ("lake", "acme")
+    assert (finance.period, finance.time_zone) == ("weekly", "Europe/Paris")
+
+
+@pytest.mark.parametrize(
+    ("destinations", "problem"),
+    [
+        (MAIL, "no destination 'lake'"),
+        (MAIL.replace("lake", "finance"), "links: 'finance' holds no files"),
+        ("\n  lake: {type: duckdb, path: x}" + MAIL, "links: 'lake' cannot hold files that links lead to"),
+        (LAKE.replace("bucket: acme, ", "") + MAIL, "links: 'lake' cannot be used"),
+        (LAKE.replace("bucket: acme, ", "") + MAIL, "bucket is missing"),
+    ],
+)
+def test_links_that_lead_nowhere_are_told_before_anything_is_sent(tmp_path, destinations, problem):
+    finance = of_file(tmp_path, destinations)
+    assert isinstance(finance, Misconfigured)
+    assert problem in finance.problem
 
 
 def test_it_takes_what_chartmogul_mails():
