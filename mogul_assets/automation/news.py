@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,16 @@ INTERVAL = timedelta(seconds=15)
 LOOK = Limits(connect=5, request=5, attempts=1, total=5)
 AGAIN_AFTER = timedelta(minutes=1)
 """How long after a run that brought no news it is asked for again."""
+RUNS_AT_ONCE = 2
 KEPT_RUNS = 200
 """Runs of this job that stay to look at. One a minute for two days would be 2,880, of 150 KB each."""
+
+
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class _Cursor(msgspec.Struct, frozen=True):
@@ -47,6 +55,7 @@ def news_sensor(
     store: Path,
     since: Month,
     jobs: Sequence[Any],
+    clock: Clock = _now,
 ) -> dg.SensorDefinition:
     """Starts a run where the account's newest movements changed, and where a message is due.
 
@@ -63,7 +72,7 @@ def news_sensor(
         description="Tells movements as they happen, and sends again what was not taken.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
-        opened, now = Store(store), datetime.now(UTC)
+        opened, now = Store(store), clock()
         _forget_old_runs(context.instance)
         runs = under_way(context.instance)
         try:
@@ -81,9 +90,9 @@ def news_sensor(
                 )
         if not told:
             return
-        running = next((run for run in runs if run.job_name == NEWS), None)
-        if running is not None:
-            yield dg.SkipReason(f"waits for the run {running.run_id[:8]}")
+        waits_for = _waits_for(context.instance, [run for run in runs if run.job_name == NEWS], seen_at(opened))
+        if waits_for is not None:
+            yield dg.SkipReason(waits_for)
             return
         if not opened.raw_reads("account"):
             yield dg.SkipReason("the account was never read: start the job refresh, or mogul sync")
@@ -94,7 +103,7 @@ def news_sensor(
         overdue = lost and now - before.asked_at >= AGAIN_AFTER if before.asked_at else False
         if pulse is not None and (pulse != before.pulse or overdue):
             context.update_cursor(msgspec.json.encode(_Cursor(pulse, now)).decode())
-            yield dg.RunRequest(job_name=NEWS, run_key=f"{pulse} {now.isoformat()}")
+            yield _run(f"{pulse} {now.isoformat()}", told.values())
         elif due & told.keys():
             keys = [
                 NEWS_ASSET,
@@ -105,6 +114,25 @@ def news_sensor(
             yield dg.SkipReason(problem or "nothing new")
 
     return sensor
+
+
+def _run(key: str, entries: Iterable[Entry]) -> dg.RunRequest:
+    keys = [NEWS_ASSET, *(delivery_key(entry, name) for entry in entries for name in entry.datasets)]
+    return dg.RunRequest(job_name=NEWS, run_key=key, asset_selection=keys, asset_check_keys=[])
+
+
+def _waits_for(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], seen: datetime | None) -> str | None:
+    """What keeps another run from being started.
+
+    One that has read its news and is still sending, slowly, holds up nobody: what it has claimed is its own.
+    """
+    if len(runs) >= RUNS_AT_ONCE:
+        return f"two runs are under way, {runs[0].run_id[:8]} and {runs[1].run_id[:8]}"
+    for run in runs:
+        record = instance.get_run_record_by_id(run.run_id)
+        if record is not None and (seen is None or record.create_timestamp.astimezone(UTC) > seen):
+            return f"the run {run.run_id[:8]} reads the news"
+    return None
 
 
 def _first_seen(ledger: Ledger, told: Mapping[str, Entry], now: datetime) -> None:

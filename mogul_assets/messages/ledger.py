@@ -618,6 +618,16 @@ class Ledger:
             )
         return freed.rowcount
 
+    def held(self, destination: str) -> bool:
+        """Whether another process, which lives, has messages of the destination in flight."""
+        with self._transaction() as connection:
+            others = sa.select(MESSAGE.c.number).where(
+                MESSAGE.c.destination == destination,
+                MESSAGE.c.state == State.SENDING,
+                MESSAGE.c.claimed_by != self._owner,
+            )
+            return connection.execute(others.limit(1)).first() is not None
+
     def unclaim(self, messages: Sequence[Message]) -> None:
         """Give back what was claimed and not tried."""
         with self._transaction() as connection:

@@ -26,7 +26,8 @@ GIVES_WAY_AFTER = 3
 PATIENCE = timedelta(seconds=45)
 """How long one delivery goes on beginning tries; what is left, the next one sends."""
 LINGER = timedelta(seconds=6)
-"""How long a delivery waits for what is due soon: long enough for a first retry."""
+"""How long after its beginning a delivery waits for what is due soon: long enough for a first retry of what was
+refused at once, and none for a receiver that answers nothing."""
 LOTS = 4
 """Messages claimed at a time, for each that may be in flight: they are tried within a claim's time, however slowly."""
 
@@ -98,7 +99,7 @@ class _Drain:
         self._policy = policy
         self._clock = clock
         self._ends = time.monotonic() + patience.total_seconds()
-        self._linger = linger
+        self._lingers_until = time.monotonic() + linger.total_seconds()
         self._claimed: deque[Message] = deque()
         self._flying: set[asyncio.Task[Tried]] = set()
         self._failures = 0
@@ -109,6 +110,10 @@ class _Drain:
     async def run(self, sending: AbstractAsyncContextManager[Send]) -> Drained:
         ambiguous = State.WAITING if self._policy.resends else State.UNKNOWN
         self._ledger.release(self._destination, self._clock(), ambiguous=ambiguous)
+        if self._ledger.held(
+            self._destination
+        ):  # whoever sends to it sees to the rest: never more than so many at once
+            return self._done
         if not self._claim():  # nothing to connect for
             wait = self._soon()
             if wait is None:
@@ -193,7 +198,7 @@ class _Drain:
         if due is None:
             return None
         seconds = self._seconds(due)
-        worth = self._quiet_until is not None or seconds <= self._linger.total_seconds()
+        worth = self._quiet_until is not None or time.monotonic() + seconds <= self._lingers_until
         return max(seconds, 0.01) if worth and seconds <= self._left() else None
 
     def _seconds(self, moment: datetime) -> float:
