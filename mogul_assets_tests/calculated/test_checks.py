@@ -47,6 +47,7 @@ class TestEveryDataset:
         blocking, count, _ = found(connection, name, [row(name), row(name)])["key_unique"]
         assert (blocking, count) == (True, 1)
 
+    @pytest.mark.slow
     def test_is_blocked_by_a_missing_value_of_any_column_that_must_have_one(self, connection, name):
         dataset = DATASETS[name]
         assert not any(dataset.by_name[column].nullable for column in dataset.key)
