@@ -302,12 +302,14 @@ class Ledger:
         changed is noted. One that is dated before the destination began is history; one that is dated more than
         ``LATE`` before the last look is left out.
         """
-        done = Enqueued()
-        with self._writing(destination, now) as (connection, standing):
-            if standing.polled_at is not None and seen_at < standing.polled_at:
-                return done  # another process was here with newer news
-            late_before = (standing.polled_at or standing.started_at) - LATE
-            for chunk in _chunks(each for each in news if each.date >= standing.started_at):
+        done, began = Enqueued(), self.standing(destination, now)
+        late_before = (began.polled_at or began.started_at) - LATE
+        # A transaction for each lot, and none while the next is read: others send meanwhile, and one file has one
+        # writer. A process that dies between two lots leaves to the next look what it did not write down.
+        for chunk in _chunks(each for each in news if each.date >= began.started_at):
+            with self._writing(destination, now) as (connection, standing):
+                if standing.polled_at is not None and seen_at < standing.polled_at:
+                    return done  # another process was here with newer news
                 fresh = self._unknown(connection, destination, chunk, seen_at, done)
                 told = [each for each in fresh if each.date >= late_before]
                 late = [each for each in fresh if each.date < late_before]
@@ -315,8 +317,12 @@ class Ledger:
                 self._insert(connection, destination, drafts, now)
                 done.new += len(told)
                 done.left_out += len({d.movement for d in drafts if d.left_out and d.movement is not None})
-            done.withdrawn = self._withdraw(connection, destination, seen_at, now)
-            connection.execute(DESTINATION.update().where(DESTINATION.c.name == destination).values(polled_at=seen_at))
+        with self._writing(destination, now) as (connection, standing):
+            if standing.polled_at is None or seen_at >= standing.polled_at:
+                done.withdrawn = self._withdraw(connection, destination, seen_at, now)
+                connection.execute(
+                    DESTINATION.update().where(DESTINATION.c.name == destination).values(polled_at=seen_at)
+                )
         return done
 
     @contextmanager

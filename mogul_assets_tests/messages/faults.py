@@ -127,14 +127,12 @@ def send(table: Table, urls: Mapping[str, str], ledger: Path) -> None:
 
 
 def _tell(destination: WebhookDestination, table: Table) -> None:
-    while True:
+    waiting = True
+    while waiting:
         try:
-            destination.tell([table])
+            waiting = bool(destination.tell([table]).details["messages waiting"])
         except (DestinationUnavailable, DestinationRefused):
-            if destination.name == "down":
-                return
-        else:
-            return
+            waiting = destination.name != "down"
 
 
 @dataclass
