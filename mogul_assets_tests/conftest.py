@@ -15,7 +15,7 @@ from mogul_assets_tests.project import NOW, Project
 SLOW = (
     *("assets/", "automation/", "refresh/", "calculated/test_movements.py", "destinations/test_killed.py"),
     *("cli/test_bad_input.py", "cli/test_commands.py", "cli/test_sandbox.py", "sandbox/test_process.py"),
-    *("destinations/test_email.py", "destinations/test_intercom.py", "messages/test_chart.py", "messages/test_recap.py"),
+    *("messages/test_chart.py", "messages/test_recap.py", "destinations/test_email.py", "destinations/test_intercom"),
 )
 """Whole refreshes, processes of their own, walks over every point of a work, pictures, and conversations with servers:
 most of the suite's time."""
