@@ -88,6 +88,7 @@ _TABLES = """
         kind TEXT, value TEXT, contact TEXT, PRIMARY KEY (kind, value, contact)
     ) WITHOUT ROWID;
     CREATE TABLE matched (customer TEXT PRIMARY KEY, contact TEXT, reason TEXT) WITHOUT ROWID;
+    BEGIN;
 """
 
 _MATCH = """

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from intercom import Intercom
 from intercom.contacts.types.contact import Contact as TheirContact
@@ -230,6 +230,7 @@ def test_moments_are_whole_seconds(moment):
     assert abs(datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds) - moment) < timedelta(seconds=1)
 
 
+@example(text="\0a\0 ")
 @given(text=st.none() | st.text(st.characters(exclude_categories=["Cs"]), max_size=600))
 def test_texts_fit_and_are_never_empty(text):
     ours = wanted(customer(1, company=text), ["company"], "P")["P Company"]
