@@ -154,8 +154,6 @@ class IntercomDestination(Destination):
         """The table's customers and their contacts."""
         from mogul_assets.destinations.intercom_client import FILTERS, pages, searches  # noqa: PLC0415
 
-        if not self.capabilities.takes(table.dataset):
-            raise DestinationRefused(f"{self.name}: takes customers, not {table.dataset}", remedy="deliver customers")
         by = [Key(word) for word in self.match]
         with tempfile.TemporaryDirectory(prefix="mogul-intercom-") as folder, index(Path(folder)) as found:
             for batch in table.batches():
@@ -195,7 +193,7 @@ class IntercomDestination(Destination):
             elif found.archived:
                 archived.append(found)
         need = len(missing) + len(archived)
-        if count + need > ATTRIBUTES:
+        if need and count + need > ATTRIBUTES:
             raise DestinationRefused(
                 f"{self.name}: {need} attributes are needed, and the workspace has {count} of the {ATTRIBUTES} that it"
                 " may have",
@@ -210,6 +208,8 @@ class IntercomDestination(Destination):
         finds it equal and writes the rest.
         """
         began, now = time.monotonic(), datetime.now(UTC)
+        if not self.capabilities.takes(table.dataset):
+            raise DestinationRefused(f"{self.name}: takes customers, not {table.dataset}", remedy="deliver customers")
         with self._workspace() as workspace:
             missing, archived = self._needed(workspace)
             for word in missing:

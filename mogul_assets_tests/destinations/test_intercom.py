@@ -292,6 +292,16 @@ def test_the_limit_is_looked_at_before_any_is_made(there, taken, workspace, supp
     assert not any(one["name"].startswith("ChartMogul") for one in workspace.attributes.values())
 
 
+def test_a_workspace_that_is_full_takes_what_it_has_attributes_for(workspace, support, customers):
+    contact = workspace.contact(external_id="id-1")
+    workspace.attribute("ChartMogul MRR", "float")
+    for number in range(ATTRIBUTES - 1):
+        workspace.attribute(f"theirs {number}")
+    workspace.attributes[ATTRIBUTES + 1] = workspace.attributes[2] | {"id": ATTRIBUTES + 1, "name": "one more"}
+    support(elements=["mrr"]).deliver(customers(customer(1)))
+    assert workspace.custom(contact) == {"ChartMogul MRR": 19.99}
+
+
 # -- whose contact --------------------------------------------------------------------------------------------------
 
 
@@ -687,9 +697,10 @@ def test_no_customers_values_are_told(workspace, support, customers):
     assert "acme" not in str(told.value)
 
 
-def test_only_customers_are_taken(support, table_of_plans):
+def test_only_customers_are_taken(workspace, support, table_of_plans):
     with pytest.raises(DestinationRefused, match="takes customers, not plans"):
         support().deliver(table_of_plans)
+    assert workspace.attributes == {}
     assert support().capabilities.takes("customers")
     assert not support().capabilities.takes("mrr_movements")
 
