@@ -28,7 +28,7 @@ INTEGRATIONS = ("dagster_snowflake", "dagster_aws", "dagster_gcp", "dagster_azur
 LOAD = f"""
 import json, os, sys
 from mogul_assets.definitions import build_definitions
-from mogul_assets.settings import load
+from mogul_assets.settings import HABITS, Habits, load
 definitions = build_definitions(load())
 definitions.resolve_asset_graph()
 print(json.dumps([name for name in {(*VENDORS, *INTEGRATIONS)!r} if name in sys.modules]))
@@ -37,7 +37,8 @@ print(json.dumps([name for name in {(*VENDORS, *INTEGRATIONS)!r} if name in sys.
 
 def with_every_type():
     """A file with a destination of each type, as its own example has it; JSON is YAML too."""
-    entries = {f"a_{word}": {"type": word, "schedule": "daily", **load_type(word).EXAMPLE} for word in TYPES}
+    schedules = {word: HABITS.get(word, Habits()).schedule or "daily" for word in TYPES}
+    entries = {f"a_{word}": {"type": word, "schedule": schedules[word], **load_type(word).EXAMPLE} for word in TYPES}
     return json.dumps({"account": {"sandbox": True}, "destinations": entries}, indent=1)
 
 

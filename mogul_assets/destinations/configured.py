@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Capabilities, Delivered, Destination, Leftover, Permission, Preview
-from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.destinations.messenger import LedgerResource, Messenger
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, describe
 from mogul_assets.store.table import Table
@@ -91,6 +91,11 @@ def configured(
     if refused:
         takes = ", ".join(name for name in DATASETS if destination.capabilities.takes(name))
         problem = f"{entry.type} does not take {', '.join(refused)}; it takes {takes}"
+        return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
+    if isinstance(destination, Messenger) and destination.real_time is not entry.real_time:
+        problem = "schedule is real_time, and period is not; leave period out"
+        if destination.real_time:
+            problem = f"{entry.type} tells movements as they happen; write  schedule: real_time"
         return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     return destination
 

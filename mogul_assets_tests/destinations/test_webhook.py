@@ -26,10 +26,12 @@ from pydantic import ValidationError
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
 from mogul_assets.destinations import webhook
+from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.destinations.webhook import WebhookDestination
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages.message import Message, News, Outcome
+from mogul_assets.settings import load
 from mogul_assets_tests.peers import servers
 from mogul_assets_tests.peers.receiver import SECRET, Receiver, Reply
 from mogul_assets_tests.tables import table_of
@@ -235,6 +237,25 @@ def test_a_draft_is_found_by_the_movement_and_keeps_its_customers_turn(hook):
 def test_a_movement_that_leaves_the_mrr_as_it_was_is_listed_and_not_sent(hook):
     drafts = hook("https://receiver.example/").drafts([news(mrr_movement=0), news()], NOW)
     assert [draft.left_out for draft in drafts] == ["it leaves the MRR as it was", None]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "problem"),
+    [
+        ("", None),
+        ("schedule: real_time", None),
+        ("schedule: daily", "as they happen"),
+        ("schedule: 0 9 * * *", "as they"),
+    ],
+)
+def test_it_goes_by_no_schedule_but_real_time(schedule, problem, tmp_path):
+    file = tmp_path / "mogul.yaml"
+    entry = f"type: webhook\n    url: https://receiver.example/\n    secret: {{env: WEBHOOK_SECRET}}\n    {schedule}\n"
+    file.write_text(f"account: {{sandbox: true}}\ndestinations:\n  hook:\n    {entry}")
+    settings = load(file)
+    made = configured(settings, settings.entry("hook"))
+    assert isinstance(made, WebhookDestination if problem is None else Misconfigured)
+    assert problem is None or problem in made.problem
 
 
 # Headers
