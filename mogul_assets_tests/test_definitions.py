@@ -10,6 +10,7 @@ from dagster_shared.serdes import serialize_value
 
 from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.configured import Misconfigured, configured
+from mogul_assets.settings import HABITS, Habits
 from mogul_assets_tests.project import Project
 
 VENDORS = (
@@ -28,7 +29,7 @@ INTEGRATIONS = ("dagster_snowflake", "dagster_aws", "dagster_gcp", "dagster_azur
 LOAD = f"""
 import json, os, sys
 from mogul_assets.definitions import build_definitions
-from mogul_assets.settings import HABITS, Habits, load
+from mogul_assets.settings import load
 definitions = build_definitions(load())
 definitions.resolve_asset_graph()
 print(json.dumps([name for name in {(*VENDORS, *INTEGRATIONS)!r} if name in sys.modules]))
