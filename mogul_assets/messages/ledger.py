@@ -13,7 +13,7 @@ import secrets
 import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -27,9 +27,10 @@ from sqlalchemy.engine import Connection, Engine, Row, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from mogul_assets.errors import ConfigurationError, DataRefused, LedgerUnavailable, LedgerUnusable
+from mogul_assets.messages import sending
 from mogul_assets.messages.message import Draft, Message, News, Outcome, State, Tried
 from mogul_assets.messages.sending import GIVES_WAY_AFTER, Policy
-from mogul_assets.messages.tables import ATTEMPT, DESTINATION, HEAD, MESSAGE
+from mogul_assets.messages.tables import ATTEMPT, DESTINATION, HEAD, MESSAGE, OPEN, is_open
 
 LATE = timedelta(hours=12)
 """How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""
@@ -38,7 +39,19 @@ CLAIMED_FOR = timedelta(minutes=3)
 CHUNK = 500
 BUSY_SECONDS = 20
 ANSWER_CHARACTERS = 300
-OPEN = (State.WAITING.value, State.SENDING.value)
+_POSTGRES_TIME_LIMITS = {
+    "connect_timeout": BUSY_SECONDS,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_REMEDY = "write  postgresql+psycopg2://user:password@host/database"
+_LASTING = (
+    *("full", "No space left", "readonly", "read-only", "unable to open", "permission denied"),
+    *("authentication failed", "no password supplied", "does not exist", "pg_hba.conf"),
+)
+"""What databases say of that which waiting does not mend. "Full": a disk; "does not exist": a database, a role."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,7 @@ class Ledger:
     """One open ledger; close it, or use it in a ``with``. Not for several threads at once.
 
     Args:
-        url: of SQLAlchemy; ``sqlite:///…`` or ``postgresql+psycopg2://…``.
+        url: SQLAlchemy's; ``sqlite:///…`` or ``postgresql+psycopg2://…``.
 
     Raises:
         ConfigurationError: the URL is none.
@@ -120,15 +133,15 @@ class Ledger:
         LedgerUnusable: it can never be used as it is.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | sa.URL) -> None:
         try:
             self._url = make_url(url)
-        except ArgumentError:
-            raise ConfigurationError(
-                "the ledger's URL is none", remedy="write  postgresql+psycopg2://user:password@host/database"
-            ) from None
+        except (ArgumentError, ValueError):  # of a port that is no number, with the whole of it in its words
+            raise ConfigurationError("the ledger's URL is none", remedy=_REMEDY) from None
         if self._url.drivername in {"postgres", "postgresql"}:
             self._url = self._url.set(drivername="postgresql+psycopg2")
+        if self._url.drivername not in {"sqlite", "postgresql+psycopg2"}:
+            raise ConfigurationError(f"the ledger cannot be kept by {self._url.drivername}", remedy=_REMEDY)
         self._sqlite = self._url.get_backend_name() == "sqlite"
         self._engine = self._connected()
         try:
@@ -136,7 +149,7 @@ class Ledger:
         except BaseException:
             self._engine.dispose()
             raise
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._owner = f"{_processes()}:{os.getpid()}:{secrets.token_hex(4)}"
 
     @classmethod
     def at(cls, path: Path) -> Ledger:
@@ -149,7 +162,7 @@ class Ledger:
             raise LedgerUnusable(
                 f"the ledger {path} cannot be made: {error.strerror}", remedy="see to the folder, or set ledger.path"
             ) from None
-        return cls(f"sqlite:///{path}")
+        return cls(sa.URL.create("sqlite", database=str(path)))
 
     def close(self) -> None:
         self._engine.dispose()
@@ -170,32 +183,44 @@ class Ledger:
     def _connected(self) -> Engine:
         if not self._sqlite:
             return sa.create_engine(
-                self._url, pool_pre_ping=True, connect_args={"connect_timeout": BUSY_SECONDS}, hide_parameters=True
+                self._url, pool_pre_ping=True, connect_args=_POSTGRES_TIME_LIMITS, hide_parameters=True
             )
         engine = sa.create_engine(self._url, connect_args={"timeout": BUSY_SECONDS}, hide_parameters=True)
 
         @event.listens_for(engine, "connect")
         def prepared(connection: Any, _record: object) -> None:
             connection.isolation_level = None  # the driver begins transactions late; see ``begun``
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+            for pragma in ("journal_mode=WAL", "foreign_keys=ON"):
                 connection.execute(f"PRAGMA {pragma}")
 
         @event.listens_for(engine, "begin")
         def begun(connection: Connection) -> None:
+            asked = connection.get_execution_options()
+            # NORMAL outlives a killed process; a power cut may take the last of it back. What was sent under one id
+            # must not come back under another: what is written down is on the disk before anybody sends it.
+            connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if asked.get('durable') else 'NORMAL'}")
             # A transaction that reads first and then writes would fail at once where another has written meanwhile.
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
+            connection.exec_driver_sql("BEGIN" if asked.get("reads") else "BEGIN IMMEDIATE")
 
         return engine
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
+    def _transaction(self, destination: str | None = None, **options: bool) -> Iterator[Connection]:
+        """A transaction; the only one at this moment that writes to the messages of ``destination``.
+
+        SQLite has one writer at a time. Postgres has many, who lock rows in different orders, and would now and
+        then find themselves waiting for each other.
+        """
         try:
-            with self._engine.begin() as connection:
+            with self._engine.execution_options(**options).begin() as connection:
+                if destination is not None and not self._sqlite:
+                    connection.execute(sa.text(f"SET LOCAL lock_timeout = '{BUSY_SECONDS}s'"))
+                    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(destination))))
                 yield connection
         except DBAPIError as error:
             said = str(error.orig).strip().splitlines()[0] if str(error.orig).strip() else type(error.orig).__name__
-            lasting = ("full", "readonly", "unable to open", "not a database", "malformed", "permission denied")
-            if any(word in said for word in lasting) or "authentication failed" in said:
+            passing = isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError)
+            if not passing or any(words in said for words in _LASTING):
                 raise LedgerUnusable(
                     f"the ledger {self._place}: {self._discreet(said)}", remedy="make room, or see to its permissions"
                 ) from None
@@ -207,12 +232,12 @@ class Ledger:
         return said.replace(str(self._url.password), "…") if self._url.password else said
 
     def _upgrade(self) -> None:
-        with self._transaction() as connection:
-            if not self._sqlite:  # two processes that open a new ledger: one makes it
-                connection.execute(sa.text("SELECT pg_advisory_xact_lock(7310525)"))
-            version = None
-            if sa.inspect(connection).has_table("ledger_version"):
-                version = connection.scalar(sa.text("SELECT version_num FROM ledger_version"))
+        with self._transaction(reads=True) as connection:
+            if _version(connection) == HEAD:
+                return
+        # Of two processes that open a new ledger one makes it. Destinations have no such name.
+        with self._transaction("ledger version") as connection:
+            version = _version(connection)
             if version == HEAD:
                 return
             if version is not None and version > HEAD:
@@ -232,12 +257,12 @@ class Ledger:
 
     def standing(self, destination: str, now: datetime) -> Standing:
         """The destination, which begins now where the ledger never saw it."""
-        with self._transaction() as connection:
+        with self._transaction(destination) as connection:
             return self._standing(connection, destination, now)
 
     def known(self) -> list[Standing]:
         """Every destination that the ledger has seen, by name."""
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             return [Standing(*row) for row in connection.execute(sa.select(DESTINATION).order_by(DESTINATION.c.name))]
 
     def _standing(self, connection: Connection, name: str, now: datetime) -> Standing:
@@ -249,7 +274,7 @@ class Ledger:
 
     def disable(self, destination: str, reason: str, now: datetime) -> None:
         """Send nothing to it until ``resume``. What is news is still written down."""
-        with self._transaction() as connection:
+        with self._transaction(destination) as connection:
             self._disable(connection, destination, reason, now)
 
     def _disable(self, connection: Connection, destination: str, reason: str, now: datetime) -> None:
@@ -259,14 +284,26 @@ class Ledger:
             .values(disabled_at=now, disabled_reason=reason)
         )
 
-    def resume(self, destination: str) -> bool:
-        """Send again. ``False`` where it was not disabled."""
-        with self._transaction() as connection:
+    def resume(self, destination: str, now: datetime | None = None) -> bool:
+        """Send again: what waits for its next try is due at once. ``False`` where it was not disabled."""
+        moment = now or sending.now()
+        with self._transaction(destination) as connection:
             resumed = connection.execute(
                 DESTINATION.update()
                 .where(DESTINATION.c.name == destination, DESTINATION.c.disabled_at.is_not(None))
                 .values(disabled_at=None, disabled_reason=None, failing_since=None)
             )
+            if resumed.rowcount:
+                connection.execute(
+                    MESSAGE.update()
+                    .where(
+                        MESSAGE.c.destination == destination,
+                        MESSAGE.c.state == State.WAITING,
+                        MESSAGE.c.due_at > moment,
+                        sa.or_(~MESSAGE.c.ahead, MESSAGE.c.movement_date <= moment),
+                    )
+                    .values(due_at=moment)
+                )
         return resumed.rowcount > 0
 
     # -- writing down -----------------------------------------------------------------------------------------
@@ -310,11 +347,11 @@ class Ledger:
             with self._writing(destination, now) as (connection, standing):
                 if standing.polled_at is not None and seen_at < standing.polled_at:
                     return done  # another process was here with newer news
-                fresh = self._unknown(connection, destination, chunk, seen_at, done)
+                fresh = self._unknown(connection, destination, chunk, seen_at, late_before=late_before, done=done)
                 told = [each for each in fresh if each.date >= late_before]
                 late = [each for each in fresh if each.date < late_before]
                 drafts = [*map(_late, late), *(compose(told) if told else ())]
-                self._insert(connection, destination, drafts, now)
+                self._insert(connection, destination, drafts, now, seen_at)
                 done.new += len(told)
                 done.left_out += len({d.movement for d in drafts if d.left_out and d.movement is not None})
         with self._writing(destination, now) as (connection, standing):
@@ -328,47 +365,40 @@ class Ledger:
     @contextmanager
     def _writing(self, destination: str, now: datetime) -> Iterator[tuple[Connection, Standing]]:
         """One process at a time writes down for a destination; when the block ends it is on the disk."""
-        with self._transaction() as connection:
-            if not self._sqlite:
-                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtext(destination))))
+        with self._transaction(destination, durable=True) as connection:
             yield connection, self._standing(connection, destination, now)
-        if self._sqlite:
-            # With synchronous=NORMAL a commit outlives a killed process, and a checkpoint a power cut: what was
-            # sent under one id must not come back under another.
-            with closing(self._engine.raw_connection()) as driver:
-                driver.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
     def _unknown(
-        self, connection: Connection, destination: str, chunk: Sequence[News], seen_at: datetime, done: Enqueued
+        self,
+        connection: Connection,
+        destination: str,
+        chunk: Sequence[News],
+        seen_at: datetime,
+        *,
+        late_before: datetime,
+        done: Enqueued,
     ) -> list[News]:
-        columns = (
-            MESSAGE.c.movement_uuid,
-            MESSAGE.c.movement_key,
-            MESSAGE.c.movement_identity,
-            sa.func.coalesce(MESSAGE.c.restated_amount, MESSAGE.c.movement_amount).label("amount"),
-            MESSAGE.c.ahead,
-        )
-        rows = connection.execute(
-            sa.select(*columns)
-            .distinct()
-            .where(
-                MESSAGE.c.destination == destination,
-                sa.or_(
-                    MESSAGE.c.movement_uuid.in_([each.uuid for each in chunk]),
-                    MESSAGE.c.movement_identity.in_({each.identity for each in chunk}),
-                ),
-            )
-        ).all()
+        """Those that the ledger does not know. Of the others it notes what changed; one that was withdrawn and is
+        back is due again, where it is not dated before ``late_before``.
+        """
         fresh = []
-        for each, row in _matched(chunk, rows):
+        for each, row in _matched(chunk, self._known(connection, destination, chunk)):
             if row is None:
                 fresh.append(each)
                 continue
             values: dict[str, Any] = {}
             if row.ahead:
                 values["seen_at"] = seen_at
-            if (row.movement_uuid, row.movement_key) != (each.uuid, each.movement_key):
-                values |= {"movement_uuid": each.uuid, "movement_key": each.movement_key}
+            if row.withdrawn and each.date >= late_before:
+                self._taken_back(connection, destination, row.movement_uuid)
+                done.new += 1
+            recognised = {
+                "movement_uuid": each.uuid,
+                "movement_key": each.movement_key,
+                "movement_identity": each.identity,
+            }
+            if any(getattr(row, name) != value for name, value in recognised.items()):
+                values |= recognised
             if row.amount != each.mrr_movement:
                 values["restated_amount"] = each.mrr_movement
                 done.restated += 1
@@ -379,6 +409,39 @@ class Ledger:
                     .values(**values)
                 )
         return fresh
+
+    def _taken_back(self, connection: Connection, destination: str, movement: str) -> None:
+        connection.execute(
+            MESSAGE.update()
+            .where(
+                MESSAGE.c.destination == destination,
+                MESSAGE.c.movement_uuid == movement,
+                MESSAGE.c.state == State.WITHDRAWN,
+            )
+            .values(state=State.WAITING, reason="it was gone, and is back", settled_at=None)
+        )
+
+    def _known(self, connection: Connection, destination: str, chunk: Sequence[News]) -> Sequence[Row[Any]]:
+        """What the ledger has of these movements or of their equals: a row for each movement, not for each message."""
+        return connection.execute(
+            sa.select(
+                MESSAGE.c.movement_uuid,
+                sa.func.max(MESSAGE.c.movement_key).label("movement_key"),
+                sa.func.max(MESSAGE.c.movement_identity).label("movement_identity"),
+                sa.func.max(sa.func.coalesce(MESSAGE.c.restated_amount, MESSAGE.c.movement_amount)).label("amount"),
+                sa.func.max(sa.cast(MESSAGE.c.ahead, sa.Integer)).label("ahead"),
+                sa.func.max(sa.case((MESSAGE.c.state == State.WITHDRAWN, 1), else_=0)).label("withdrawn"),
+                sa.func.max(sa.case((MESSAGE.c.state == State.LEFT_OUT, 0), else_=1)).label("told"),
+            )
+            .where(
+                MESSAGE.c.destination == destination,
+                sa.or_(
+                    MESSAGE.c.movement_uuid.in_([each.uuid for each in chunk]),
+                    MESSAGE.c.movement_identity.in_({each.identity for each in chunk}),
+                ),
+            )
+            .group_by(MESSAGE.c.movement_uuid)
+        ).all()
 
     def _withdraw(self, connection: Connection, destination: str, seen_at: datetime, now: datetime) -> int:
         gone = connection.execute(
@@ -395,7 +458,14 @@ class Ledger:
         )
         return gone.rowcount
 
-    def _insert(self, connection: Connection, destination: str, drafts: Sequence[Draft], now: datetime) -> None:
+    def _insert(
+        self,
+        connection: Connection,
+        destination: str,
+        drafts: Sequence[Draft],
+        now: datetime,
+        seen_at: datetime | None = None,
+    ) -> None:
         if not drafts:
             return
         places = {draft.order for draft in drafts if draft.order is not None and draft.left_out is None}
@@ -404,9 +474,7 @@ class Ledger:
                 sa.select(MESSAGE.c.place, sa.func.max(MESSAGE.c.sequence))
                 .where(MESSAGE.c.destination == destination, MESSAGE.c.place.in_(places))
                 .group_by(MESSAGE.c.place)
-            )
-            .tuples()
-            .all()
+            ).all()
         )
         rows = []
         for draft in drafts:
@@ -436,7 +504,7 @@ class Ledger:
                     "movement_date": movement.date if movement else None,
                     "movement_amount": movement.amount if movement else None,
                     "ahead": ahead,
-                    "seen_at": now if ahead else None,
+                    "seen_at": (seen_at or now) if ahead else None,
                 }
             )
         connection.execute(MESSAGE.insert(), rows)
@@ -457,32 +525,34 @@ class Ledger:
     # -- sending ----------------------------------------------------------------------------------------------
 
     def claim(self, destination: str, limit: int, policy: Policy, now: datetime) -> list[Message]:
-        """Take up to so many messages that are due and whose turn it is; nobody else gets them."""
-        with self._transaction() as connection:
+        """Take up to so many messages that are due and whose turn it is; nobody else gets them.
+
+        Nothing while another process has messages of the destination in flight: whoever sends sees to the rest, and
+        never are there more at once than one process may have. One that was dated ahead is taken when the account
+        was looked at since its date.
+        """
+        with self._transaction(destination) as connection:
             standing = connection.execute(
-                sa.select(DESTINATION.c.disabled_at).where(DESTINATION.c.name == destination)
-            ).scalar()
-            if standing is not None:
+                sa.select(DESTINATION.c.disabled_at, DESTINATION.c.polled_at).where(DESTINATION.c.name == destination)
+            ).one_or_none()
+            if standing is not None and standing.disabled_at is not None:
                 return []
+            others = sa.select(MESSAGE.c.number).where(
+                MESSAGE.c.destination == destination,
+                MESSAGE.c.state == State.SENDING,
+                MESSAGE.c.claimed_by != self._owner,
+            )
+            if connection.execute(others.limit(1)).first() is not None:
+                return []
+            seen = ~MESSAGE.c.ahead
+            if standing is not None and standing.polled_at is not None:
+                seen = sa.or_(seen, MESSAGE.c.movement_date <= standing.polled_at)
             due = sa.select(MESSAGE.c.number).where(
-                MESSAGE.c.destination == destination, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at <= now
+                MESSAGE.c.destination == destination, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at <= now, seen
             )
             if policy.ordered:
-                earlier = MESSAGE.alias("earlier")
-                due = due.where(
-                    ~sa.exists().where(
-                        earlier.c.destination == MESSAGE.c.destination,
-                        earlier.c.place == MESSAGE.c.place,
-                        earlier.c.sequence < MESSAGE.c.sequence,
-                        # One that is dated ahead is no earlier one, though it was known before.
-                        earlier.c.movement_date <= MESSAGE.c.movement_date,
-                        earlier.c.state.in_(OPEN),
-                        earlier.c.attempts < GIVES_WAY_AFTER,
-                    )
-                )
+                due = due.where(~_held_up())
             due = due.order_by(MESSAGE.c.due_at, MESSAGE.c.number).limit(limit)
-            if not self._sqlite:
-                due = due.with_for_update(skip_locked=True)
             numbers = connection.execute(due).scalars().all()
             if not numbers:
                 return []
@@ -517,15 +587,13 @@ class Ledger:
         if not tried:
             return None, None
         destination = tried[0].message.destination
-        with self._transaction() as connection:
-            numbers = dict(
-                connection.execute(
-                    sa.select(MESSAGE.c.id, MESSAGE.c.number).where(MESSAGE.c.id.in_([t.message.id for t in tried]))
-                )
-                .tuples()
-                .all()
+        with self._transaction(destination) as connection:
+            ours = sa.select(MESSAGE.c.id, MESSAGE.c.number).where(
+                MESSAGE.c.id.in_([t.message.id for t in tried]), MESSAGE.c.claimed_by == self._owner
             )
-            known = [t for t in tried if t.message.id in numbers]  # one may have been purged meanwhile
+            numbers = dict(connection.execute(ours).all())
+            # After a claim's time (this machine slept) another process may have it: that one says what came of it.
+            known = [t for t in tried if t.message.id in numbers]
             if not known:
                 return None, None
             rows = [{"b_number": numbers[t.message.id], **_settled(t, policy)} for t in known]
@@ -551,8 +619,8 @@ class Ledger:
                         "attempt": t.message.attempt,
                         "at": t.at,
                         "seconds": round(t.seconds, 3),
-                        "status": t.answer.status[:100],
-                        "answer": t.answer.text[:ANSWER_CHARACTERS],
+                        "status": _plain(t.answer.status)[:100],
+                        "answer": _plain(t.answer.text)[:ANSWER_CHARACTERS],
                     }
                     for t in known
                 ],
@@ -586,7 +654,7 @@ class Ledger:
 
     def postpone(self, destination: str, until: datetime) -> None:
         """Let everything that waits for the destination wait so long."""
-        with self._transaction() as connection:
+        with self._transaction(destination) as connection:
             connection.execute(
                 MESSAGE.update()
                 .where(
@@ -602,7 +670,7 @@ class Ledger:
 
         They may have been sent: with ``ambiguous`` ``UNKNOWN`` they are not sent again by themselves.
         """
-        with self._transaction() as connection:
+        with self._transaction(destination) as connection:
             claims = sa.select(MESSAGE.c.claimed_by, sa.func.max(MESSAGE.c.claimed_until)).where(
                 MESSAGE.c.destination == destination, MESSAGE.c.state == State.SENDING
             )
@@ -624,19 +692,11 @@ class Ledger:
             )
         return freed.rowcount
 
-    def held(self, destination: str) -> bool:
-        """Whether another process, which lives, has messages of the destination in flight."""
-        with self._transaction() as connection:
-            others = sa.select(MESSAGE.c.number).where(
-                MESSAGE.c.destination == destination,
-                MESSAGE.c.state == State.SENDING,
-                MESSAGE.c.claimed_by != self._owner,
-            )
-            return connection.execute(others.limit(1)).first() is not None
-
     def unclaim(self, messages: Sequence[Message]) -> None:
         """Give back what was claimed and not tried."""
-        with self._transaction() as connection:
+        if not messages:
+            return
+        with self._transaction(messages[0].destination) as connection:
             connection.execute(
                 MESSAGE.update()
                 .where(MESSAGE.c.id.in_([message.id for message in messages]), MESSAGE.c.claimed_by == self._owner)
@@ -644,19 +704,37 @@ class Ledger:
             )
 
     def next_due(self) -> dict[str, datetime]:
-        """Of each destination that is not disabled, when its next message is due, or was."""
+        """Of each destination that is not disabled, when there is something to do, or was.
+
+        A message that waits for its turn is nothing to do. One in flight is when its claim ends, at once where the
+        process that had it is gone.
+        """
         disabled = sa.select(DESTINATION.c.name).where(DESTINATION.c.disabled_at.is_not(None))
-        with self._transaction() as connection:
-            rows = connection.execute(
+        with self._transaction(reads=True) as connection:
+            waiting = connection.execute(
                 sa.select(MESSAGE.c.destination, sa.func.min(MESSAGE.c.due_at))
-                .where(MESSAGE.c.state.in_(OPEN), MESSAGE.c.destination.not_in(disabled))
+                .where(MESSAGE.c.state == State.WAITING, MESSAGE.c.destination.not_in(disabled), ~_held_up())
                 .group_by(MESSAGE.c.destination)
             )
-            return dict(rows.tuples().all())
+            due = dict(waiting.all())
+            claims = connection.execute(
+                sa.select(
+                    MESSAGE.c.destination,
+                    MESSAGE.c.claimed_by,
+                    sa.func.min(MESSAGE.c.due_at),
+                    sa.func.max(MESSAGE.c.claimed_until),
+                )
+                .where(MESSAGE.c.state == State.SENDING, MESSAGE.c.destination.not_in(disabled))
+                .group_by(MESSAGE.c.destination, MESSAGE.c.claimed_by)
+            ).all()
+        for destination, owner, at, until in claims:
+            free = at if _dead(owner) else until
+            due[destination] = min(due.get(destination, free), free)
+        return due
 
     def due_after(self, destination: str, now: datetime) -> datetime | None:
         """When something that waits is due that is not yet. What is due and waits for its turn does not count."""
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             due: datetime | None = connection.scalar(
                 sa.select(sa.func.min(MESSAGE.c.due_at)).where(
                     MESSAGE.c.destination == destination, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at > now
@@ -668,7 +746,7 @@ class Ledger:
 
     def counts(self, destination: str) -> dict[State, int]:
         """How many of a destination's messages are in each state."""
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             rows = connection.execute(
                 sa.select(MESSAGE.c.state, sa.func.count())
                 .where(MESSAGE.c.destination == destination)
@@ -694,7 +772,7 @@ class Ledger:
         left = limit
         while left is None or left > 0:
             page = wanted if last is None else wanted.where(MESSAGE.c.number < last)
-            with self._transaction() as connection:
+            with self._transaction(reads=True) as connection:
                 rows = connection.execute(page.limit(CHUNK if left is None else min(CHUNK, left))).all()
             if not rows:
                 return
@@ -708,7 +786,7 @@ class Ledger:
         Raises:
             DataRefused: there is none of that id.
         """
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             row = connection.execute(sa.select(MESSAGE).where(MESSAGE.c.id == id_)).one_or_none()
             if row is None:
                 raise DataRefused(f"there is no message '{id_}'", remedy="mogul messages list  shows those there are")
@@ -722,18 +800,22 @@ class Ledger:
     def retry(self, ids: Sequence[str], now: datetime) -> int:
         """Let messages be sent again that came to an end; how many. What was left out stays so."""
         final = [State.DELIVERED, State.FAILED, State.UNKNOWN, State.WITHDRAWN]
-        with self._transaction() as connection:
-            again = connection.execute(
-                MESSAGE.update()
-                .where(MESSAGE.c.id.in_(ids), MESSAGE.c.state.in_(final), MESSAGE.c.payload.is_not(None))
-                .values(state=State.WAITING, due_at=now, settled_at=None, reason="asked for again", ahead=False)
-            )
-            waiting = connection.execute(
-                MESSAGE.update()
-                .where(MESSAGE.c.id.in_(ids), MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at > now)
-                .values(due_at=now)
-            )
-        return again.rowcount + waiting.rowcount
+        count = 0
+        for start in range(0, len(ids), CHUNK):
+            these = MESSAGE.c.id.in_(ids[start : start + CHUNK])
+            with self._transaction() as connection:
+                again = connection.execute(
+                    MESSAGE.update()
+                    .where(these, MESSAGE.c.state.in_(final), MESSAGE.c.payload.is_not(None))
+                    .values(state=State.WAITING, due_at=now, settled_at=None, reason="asked for again", ahead=False)
+                )
+                waiting = connection.execute(
+                    MESSAGE.update()
+                    .where(these, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at > now)
+                    .values(due_at=now)
+                )
+            count += again.rowcount + waiting.rowcount
+        return count
 
     def replay(
         self, destination: str, news: Iterable[News], compose: Compose, now: datetime, *, only_count: bool = False
@@ -743,34 +825,68 @@ class Ledger:
         With ``only_count`` nothing is changed.
         """
         done = Replayed()
-        with self._writing(destination, now) as (connection, _), connection.begin_nested() as step:
-            for chunk in _chunks(news):
-                fresh = self._unknown(connection, destination, chunk, now, Enqueued())
-                drafts = compose(fresh) if fresh else ()
-                self._insert(connection, destination, drafts, now)
+        for chunk in _chunks(news):
+            with self._transaction(destination, durable=True) as connection, connection.begin_nested() as step:
+                self._standing(connection, destination, now)
+                matched = list(_matched(chunk, self._known(connection, destination, chunk)))
+                untold = [each for each, row in matched if row is None or not row.told]
+                drafts = compose(untold) if untold else ()
                 done.new += len({draft.movement for draft in drafts if draft.left_out is None})
                 done.left_out += len({draft.movement for draft in drafts if draft.left_out is not None})
-                new = {each.uuid for each in fresh}
+                listed = [row.movement_uuid for _, row in matched if row is not None and not row.told]
+                connection.execute(
+                    MESSAGE.delete().where(
+                        MESSAGE.c.destination == destination,
+                        MESSAGE.c.movement_uuid.in_(listed),
+                        MESSAGE.c.state == State.LEFT_OUT,
+                    )
+                )
+                self._insert(connection, destination, drafts, now)
+                told = [row.movement_uuid for _, row in matched if row is not None and row.told]
                 sent = connection.execute(
                     MESSAGE.update()
                     .where(
                         MESSAGE.c.destination == destination,
-                        MESSAGE.c.movement_uuid.in_([each.uuid for each in chunk if each.uuid not in new]),
+                        MESSAGE.c.movement_uuid.in_(told),
                         MESSAGE.c.state.not_in(OPEN),
                         MESSAGE.c.payload.is_not(None),
                     )
                     .values(state=State.WAITING, due_at=now, settled_at=None, reason="replayed", ahead=False)
                 )
                 done.again += sent.rowcount
-            if only_count:
-                step.rollback()
+                if only_count:
+                    step.rollback()
         return done
 
 
+def _version(connection: Connection) -> str | None:
+    if not sa.inspect(connection).has_table("ledger_version"):
+        return None
+    version: str | None = connection.scalar(sa.text("SELECT version_num FROM ledger_version"))
+    return version
+
+
+def _held_up() -> sa.ColumnElement[bool]:
+    """Whether a message waits for an earlier one of its place. What is open has an index of its own."""
+    earlier = MESSAGE.alias("earlier")
+    return sa.exists().where(
+        earlier.c.destination == MESSAGE.c.destination,
+        earlier.c.place == MESSAGE.c.place,
+        earlier.c.sequence < MESSAGE.c.sequence,
+        # One that is dated ahead is no earlier one, though it was known before.
+        earlier.c.movement_date <= MESSAGE.c.movement_date,
+        is_open(earlier),
+        earlier.c.attempts < GIVES_WAY_AFTER,
+    )
+
+
 def _chunks(news: Iterable[News]) -> Iterator[list[News]]:
-    """At most about ``CHUNK`` movements at a time; those of one moment stay together, for among them are equals."""
+    """At most about ``CHUNK`` movements at a time; a customer's of one moment stay together: among them are equals.
+
+    An import may give thousands of movements the same moment, midnight: they cannot all stay together.
+    """
     chunk: list[News] = []
-    for _, moment in groupby(news, key=lambda each: each.date):
+    for _, moment in groupby(news, key=lambda each: (each.date, each.customer_uuid or each.customer_external_id)):
         chunk.extend(moment)
         if len(chunk) >= CHUNK:
             yield chunk
@@ -815,8 +931,8 @@ def _settled(tried: Tried, policy: Policy) -> Mapping[str, Any]:
         "b_reason": None,
     }
     if answer.outcome is Outcome.TAKEN:
-        return {**row, "b_state": State.DELIVERED, "b_reason": answer.text[:ANSWER_CHARACTERS] or None}
-    said = f"{answer.status}: {answer.text}"[:ANSWER_CHARACTERS].rstrip(": ")
+        return {**row, "b_state": State.DELIVERED, "b_reason": _plain(answer.text)[:ANSWER_CHARACTERS] or None}
+    said = _plain(f"{answer.status}: {answer.text}")[:ANSWER_CHARACTERS].rstrip(": ")
     row["b_reason"] = said
     if answer.outcome is Outcome.UNKNOWN:
         return {**row, "b_state": State.UNKNOWN}
@@ -834,10 +950,23 @@ def _settled(tried: Tried, policy: Policy) -> Mapping[str, Any]:
     }
 
 
+def _processes() -> str:
+    """Where a process's number means something: containers of one host name count theirs each by itself."""
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+def _plain(text: str) -> str:
+    """What Postgres keeps as text: no NUL, no half of a character."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
 def _dead(owner: str) -> bool:
     """Whether a process of this machine, by ``host:process:…``, is gone."""
-    host, number, _ = owner.split(":")
-    if host != socket.gethostname():
+    processes, number, _ = owner.split(":")
+    if processes != _processes():
         return False
     try:
         os.kill(int(number), 0)

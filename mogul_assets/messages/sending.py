@@ -28,6 +28,8 @@ PATIENCE = timedelta(seconds=45)
 LINGER = timedelta(seconds=6)
 """How long after its beginning a delivery waits for what is due soon: long enough for a first retry of what was
 refused at once, and none for a receiver that answers nothing."""
+LEFT_ALONE = timedelta(minutes=1)
+"""How long at most a receiver is left alone that took nothing, and did not ask for time."""
 LOTS = 4
 """Messages claimed at a time, for each that may be in flight: they are tried within a claim's time, however slowly."""
 
@@ -110,10 +112,6 @@ class _Drain:
     async def run(self, sending: AbstractAsyncContextManager[Send]) -> Drained:
         ambiguous = State.WAITING if self._policy.resends else State.UNKNOWN
         self._ledger.release(self._destination, self._clock(), ambiguous=ambiguous)
-        if self._ledger.held(
-            self._destination
-        ):  # whoever sends to it sees to the rest: never more than so many at once
-            return self._done
         if not self._claim():  # nothing to connect for
             wait = self._soon()
             if wait is None:
@@ -151,7 +149,11 @@ class _Drain:
 
     async def _tried(self, send: Send, message: Message) -> Tried:
         at, began = self._clock(), time.monotonic()
-        answer = await send(message)
+        try:
+            answer = await send(message)
+        except Exception as error:  # noqa: BLE001 - one message that its type stumbles over holds up no other
+            again = Outcome.AGAIN if self._policy.resends else Outcome.UNKNOWN
+            answer = Answer(again, "error", f"unexpected {type(error).__name__}")
         return Tried(message, answer, at, time.monotonic() - began)
 
     def _settle(self, tried: Iterable[Tried]) -> None:
@@ -177,7 +179,8 @@ class _Drain:
         if disabled is not None:
             done.disabled, self._over = disabled, True
         elif self._failures >= self._policy.concurrency and due is not None:
-            self._leave_alone(due)
+            # What fails for a day already may be tried tomorrow; the others do not wait for that.
+            self._leave_alone(max(min(due, moment + LEFT_ALONE), self._quiet_until or moment))
         elif self._quiet_until is not None and self._seconds(self._quiet_until) > self._left():
             self._leave_alone(self._quiet_until)
 

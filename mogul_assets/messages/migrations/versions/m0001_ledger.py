@@ -39,7 +39,7 @@ def upgrade() -> None:
         sa.Column("settled_at", sa.DateTime, comment="when it came to its end"),
         sa.Column("claimed_by", sa.String(200)),
         sa.Column("claimed_until", sa.DateTime),
-        sa.Column("place", sa.String(200), comment="what it keeps its turn in: a customer"),
+        sa.Column("place", sa.Text, comment="what it keeps its turn in: a customer"),
         sa.Column("sequence", sa.Integer, comment="its turn there, from 1"),
         sa.Column("movement_uuid", sa.String(100)),
         sa.Column("movement_key", sa.String(64)),
@@ -62,6 +62,14 @@ def upgrade() -> None:
         "message_subject": ["destination", "kind", "subject"],
     }.items():
         op.create_index(name, "message", columns)
+    is_open = sa.text("state IN ('waiting', 'sending')")
+    op.create_index(
+        "message_open",
+        "message",
+        ["destination", "place", "sequence"],
+        sqlite_where=is_open,
+        postgresql_where=is_open,
+    )
     op.create_table(
         "attempt",
         sa.Column("message", number, sa.ForeignKey("message.number", ondelete="CASCADE"), primary_key=True),
