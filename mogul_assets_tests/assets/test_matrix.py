@@ -23,7 +23,7 @@ from mogul_assets_tests.destinations.place import Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.peers import intercom, receiver, slack, smtp
 from mogul_assets_tests.peers.intercom_server import TOKEN, Workspace, serving
-from mogul_assets_tests.project import NOW, Project
+from mogul_assets_tests.project import NOW, Project, failures_of
 
 README = Path(__file__).parents[2] / "README.md"
 TAKES = {word: HABITS[word].datasets if word in HABITS else tuple(DATASETS) for word in TYPES}
@@ -78,7 +78,7 @@ def delivered(project, word, options):
         run = (
             one.run("news") if entry.real_time else one.deliver("one") if entry.partitioned else one.run("deliver_one")
         )
-        assert run.success
+        assert run.success, failures_of(run)
         return {event.asset_key.path[1] for event in run.get_asset_materialization_events()} - {"movement_news"}
 
 
