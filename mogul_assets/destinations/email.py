@@ -1,13 +1,14 @@
 """Mails with a recap, and datasets as spreadsheets behind links or attached."""
 
 import asyncio
+import re
 import tempfile
 import zipfile
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from email.utils import parseaddr
+from email.utils import getaddresses, parseaddr
 from itertools import zip_longest
 from pathlib import Path
 from secrets import token_hex
@@ -43,6 +44,7 @@ DATASETS = {
 LASTING = {"daily": timedelta(days=2), "weekly": timedelta(days=2), "monthly": timedelta(days=7)}
 """How long links last: ChartMogul's own times. Seven days is as long as any of the stores signs one for."""
 _PORTS = {"starttls": 587, "implicit": 465, "none": 25}
+_ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _RETRIES = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 360, 720))
 
@@ -98,15 +100,12 @@ class EmailDestination(Messenger):
             raise ConfigurationError("tls: none would send mails and password in the open", remedy="tls: starttls")
         if (self.username is None) != (self.password is None):
             raise ConfigurationError("a log-in is two", remedy="name both username and password, or neither")
-        for name, written in (("sender", self.sender), *(("recipients", one) for one in self.recipients)):
-            address = parseaddr(written)[1]
-            plain = written.isascii() or (name == "sender" and address.isascii())
-            if not plain or not written.isprintable() or address.count("@") != 1 or not all(address.split("@")):
+        _address("sender", self.sender)
+        for recipient in self.recipients:
+            if (address := _address("recipients", recipient)) != recipient:
                 raise ConfigurationError(
-                    f"{name}: '{written}' is no address that mails can go to", remedy="write it like name@example.com"
+                    f"recipients: '{recipient}' is more than an address", remedy=f"write  {address}"
                 )
-            if name == "recipients" and address != written:
-                raise ConfigurationError(f"recipients: '{written}' is more than an address", remedy=f"write  {address}")
         if len(set(self.recipients)) < len(self.recipients):
             raise ConfigurationError("recipients names one of them twice", remedy="name each once")
         if self.links_store is not None:
@@ -329,6 +328,16 @@ class EmailDestination(Messenger):
             self.expire(now)
         except MogulError as error:
             dg.get_dagster_logger().warning(f"{error}")
+
+
+def _address(setting: str, written: str) -> str:
+    """The one address of what is written, in letters that every mail server takes."""
+    found = [address for _, address in getaddresses([written])]
+    if len(found) != 1 or not (_ADDRESS.fullmatch(found[0]) and found[0].isascii() and written.isprintable()):
+        raise ConfigurationError(
+            f"{setting}: '{written}' is no address that mails can go to", remedy="write it like name@example.com"
+        )
+    return found[0]
 
 
 def _hyphened(period: Period) -> str:

@@ -22,8 +22,8 @@ ROWS = 500_000
 
 _MARK = "\N{ZERO WIDTH NO-BREAK SPACE}".encode()
 """Before the first byte, or else Excel takes UTF-8 for the machine's own code page."""
-_RUN = r"^[\s\x00\x{00A0}\x{FEFF}]*[=+\-@＝＋－＠]|^[\t\r\n]"
-"""What a spreadsheet would run: https://owasp.org/www-community/attacks/CSV_Injection"""
+_RUN = r"^[\pZ\pC]*[=+\-@＝＋－＠]|^[\t\r\n]"
+"""What a spreadsheet would run, also behind what cannot be seen: https://owasp.org/www-community/attacks/CSV_Injection"""
 _NUMBER = r"^-?[0-9]+(\.[0-9]+)?$"
 _CSV = Layout("csv", "none", 0)
 

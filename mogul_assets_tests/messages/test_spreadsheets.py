@@ -45,6 +45,8 @@ RUN = [
     " =1",
     "＝1",
     "\N{NO-BREAK SPACE}=1",
+    "\x85=1",
+    "\N{ZERO WIDTH SPACE}=1",
     "+49 170 123",
     "-",
 ]
