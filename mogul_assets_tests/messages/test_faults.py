@@ -8,9 +8,11 @@ from itertools import islice
 import pytest
 
 from mogul_assets.destinations.webhook import WebhookDestination
+from mogul_assets.errors import DestinationRefused
 from mogul_assets.messages.message import State
 from mogul_assets.messages.news import news_of
 from mogul_assets_tests.messages import faults
+from mogul_assets_tests.peers.receiver import Receiver, Reply
 
 MOVEMENTS, KILLS = 300, 6
 
@@ -65,3 +67,50 @@ def test_one_that_dies_while_it_reads_the_news_leaves_the_rest_to_the_next_look(
         assert ledger.counts("hook") == {State.WAITING: 1_200}
         turns = [record.sequence for record in ledger.records("hook") if record.movement_date is not None]
         assert sorted(turns) == sorted(turn for turn in range(1, 41) for _ in range(30))
+
+
+@pytest.mark.parametrize(("failures", "turns"), [(0, "12"), (2, "1112"), (3, "11121"), (5, "1112111")])
+def test_a_movement_waits_for_an_earlier_one_of_its_customer_which_gives_way_after_three_tries(
+    failures, turns, tmp_path
+):
+    def script(number):
+        refused = number < 3 if failures >= 3 else number < failures
+        return Reply(503 if refused or 3 < number <= failures else 200)
+
+    table = faults.movements(tmp_path, 2, 1)
+    with Receiver(script).running() as receiver:
+        faults.tell(faults.webhook("hook", receiver.url, tmp_path / "ledger.db"), table)
+    assert "".join(str(one.sequence) for one in receiver.taken) == turns
+
+
+def test_other_customers_do_not_wait(tmp_path):
+    table = faults.movements(tmp_path, 20, 10)
+    with Receiver(lambda number: Reply(503 if number == 0 else 200)).running() as receiver:
+        faults.tell(faults.webhook("hook", receiver.url, tmp_path / "ledger.db"), table)
+    first, *others = receiver.taken
+    assert {one.customer for one in others[:9]} == {f"cus_{number:07}" for number in range(10)} - {first.customer}
+
+
+def test_410_ends_it_until_somebody_resumes(tmp_path):
+    table = faults.movements(tmp_path, 40, 40)
+    with Receiver(lambda number: Reply(410 if number == 0 else 200)).running() as receiver:
+        hook = faults.webhook("hook", receiver.url, tmp_path / "ledger.db")
+        with pytest.raises(DestinationRefused, match="disabled from now on: it wants no more messages"):
+            hook.tell([table])
+        assert receiver.requests <= hook.POLICY.concurrency
+        with pytest.raises(DestinationRefused, match="is disabled since"):
+            hook.tell([table])
+        with hook.ledger.open() as ledger:
+            ledger.resume("hook")
+        faults.tell(hook, table)
+    assert {one.key for one in receiver.messages} == {f"{number:032x}" for number in range(40)}
+
+
+def test_a_receiver_that_asks_for_time_gets_it(tmp_path):
+    script = iter([Reply(429, headers={"Retry-After": "2"})])
+    table = faults.movements(tmp_path, 30, 1)
+    with Receiver(lambda _: next(script, Reply())).running() as receiver:
+        faults.tell(faults.webhook("hook", receiver.url, tmp_path / "ledger.db"), table)
+    first, second, *_ = receiver.taken
+    assert second.at - first.at >= 2
+    assert len(receiver.messages) == 30
