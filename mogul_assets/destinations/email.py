@@ -150,8 +150,7 @@ class EmailDestination(Messenger):
 
     def preview(self, table: Table) -> Preview:
         """The mails that would be sent now, and how many of the table's rows they would come with."""
-        now = datetime.now(UTC)
-        period = self._period(now)
+        period = self._period([table], datetime.now(UTC))
         with tempfile.TemporaryDirectory(prefix="mogul-") as scratch:
             written = self._written(table, period, Path(scratch))
         return Preview(
@@ -159,7 +158,7 @@ class EmailDestination(Messenger):
             rows=sum(part.rows for part in written.parts),
             columns=tuple((field.name, str(field.type)) for field in table.schema),
             window=table.window,
-            statements=tuple(f"MAIL {subject}" for subject in self.subjects(now)),
+            statements=tuple(f"MAIL {period.subject} {recipient}" for recipient in self.recipients),
         )
 
     def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:
@@ -194,9 +193,9 @@ class EmailDestination(Messenger):
                 found.append(Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*")))
         return found
 
-    def subjects(self, now: datetime) -> Sequence[str]:
+    def subjects(self, tables: Sequence[Table], now: datetime) -> Sequence[str]:
         """What ``composed`` would call its messages: who knows them all need not have them composed."""
-        return [f"{self._period(now).subject} {recipient}" for recipient in self.recipients]
+        return [f"{self._period(tables, now).subject} {recipient}" for recipient in self.recipients]
 
     def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
         """A mail to each recipient, with the files put where its links lead to.
@@ -212,7 +211,7 @@ class EmailDestination(Messenger):
                 mail.mail(letter, sender=self.sender, recipient=recipient, at=now, attachments=attachments),
                 due_at=now,
             )
-            for subject, recipient in zip(self.subjects(now), self.recipients, strict=True)
+            for subject, recipient in zip(self.subjects(tables, now), self.recipients, strict=True)
         ]
 
     def expire(self, now: datetime) -> int:
@@ -238,8 +237,10 @@ class EmailDestination(Messenger):
     def _lasting(self) -> timedelta:
         return LASTING[self.period]
 
-    def _period(self, now: datetime) -> Period:
-        return last_period(self.period, now, self.time_zone, week_begins=SUNDAY)
+    def _period(self, tables: Sequence[Table], now: datetime) -> Period:
+        """The last one that was over when the account was read: of a later one it cannot tell all."""
+        moment = min(now, *(table.read_at for table in tables))
+        return last_period(self.period, moment, self.time_zone, week_begins=SUNDAY)
 
     def _server(self) -> smtp.Server:
         return smtp.Server(
@@ -271,7 +272,7 @@ class EmailDestination(Messenger):
         self, tables: Sequence[Table], now: datetime, *, putting: bool
     ) -> tuple[mail.Letter, Sequence[mail.Attachment]]:
         """What the mails say, with what they carry themselves; files that links lead to are put there or not."""
-        period = self._period(now)
+        period = self._period(tables, now)
         found = {table.dataset: table for table in tables}
         links: Sequence[str | None] = []
         attachments = []

@@ -8,6 +8,7 @@ import json
 import re
 import zipfile
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -68,7 +69,11 @@ def email(server, tmp_path):
 
 @pytest.fixture
 def tables(tmp_path):
-    return letters.account(tmp_path / "store")
+    return read_at(letters.account(tmp_path / "store"), NOW)
+
+
+def read_at(tables, moment):
+    return [replace(table, read_at=moment) for table in tables]
 
 
 @pytest.fixture(autouse=True)
@@ -161,11 +166,17 @@ class TestMails:
         email().tell(tables)
         email().tell(tables)
         monday[0] += timedelta(hours=14)
-        email().tell(tables)
+        email().tell(read_at(tables, monday[0]))
         assert len(server.received) == 2
         monday[0] += timedelta(hours=1)  # midnight
-        email().tell(tables)
+        email().tell(read_at(tables, monday[0]))
         assert len(server.received) == 4
+
+    def test_a_period_is_told_by_an_account_that_was_read_after_it(self, email, tables, server, monday):
+        email().tell(tables)
+        monday[0] += timedelta(days=1)
+        email().tell([*read_at(tables[:1], monday[0]), *tables[1:]])
+        assert len(server.received) == 2
 
     def test_send_now_sends_it_once_more(self, email, tables, server, monday):
         email().tell(tables)
@@ -325,7 +336,7 @@ class TestLinks:
     def test_the_next_mail_deletes_what_has_ended(self, lake, email, tables, server, monday):
         destination = email(recipients=[ANNA], links="lake", links_store=lake.destination)
         for _ in range(4):
-            destination.tell(tables)
+            destination.tell(read_at(tables, monday[0]))
             monday[0] += timedelta(days=1)
         assert {re.search(r"finance/(\d{8})T", key)[1] for key in lake.of_mails()} == {"20261127", "20261128"}
         assert len(server.received) == 4
@@ -367,7 +378,7 @@ class TestLinks:
         destination.tell(tables)
         monday[0] += timedelta(days=3)
         with without("delete", on_gcs):
-            destination.tell(tables)
+            destination.tell(read_at(tables, monday[0]))
             with pytest.raises(DestinationRefused, match="cannot delete the files of mails whose links have ended"):
                 destination.expire(monday[0])
         assert len(server.received) == 2
@@ -501,11 +512,9 @@ class TestPreview:
         assert server.commands == []
 
     def test_the_mails_are_named(self, email, tables):
-        period = last_period("daily", datetime.now(UTC))
-        assert email().preview(tables[0]).statements == (
-            f"MAIL {period.subject} {ANNA}",
-            f"MAIL {period.subject} {BEN}",
-        )
+        said = email().preview(read_at(tables, NOW)[0]).statements
+        period = last_period("daily", min(NOW, datetime.now(UTC)))
+        assert said == (f"MAIL {period.subject} {ANNA}", f"MAIL {period.subject} {BEN}")
 
 
 WRONG = [
