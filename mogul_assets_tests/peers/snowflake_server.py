@@ -7,7 +7,7 @@ Runs in the peer's own environment: ``python -m mogul_assets_tests.peers.snowfla
 - a database that is not there stays so, and so does a schema;
 - DDL that commits the open transaction, and ``UPDATE`` and ``DELETE`` that lock their table until theirs ends;
 - an answer that is given again to a request that is sent again, as after a lost connection;
-- comments on columns, names of columns in their own case, ``PARSE_JSON(…, 'd')``;
+- comments on columns, apostrophes in those on tables, names of columns in their own case, ``PARSE_JSON(…, 'd')``;
 - sessions that end when they are closed, and their transaction with them;
 - errors of DuckDB as errors of Snowflake: the client would take a fault of the server for one that passes;
 - ``COPY INTO`` from an external stage over the S3 peer;
@@ -52,6 +52,7 @@ from starlette.routing import Route
 _execute = FakeSnowflakeCursor.execute
 _sent = fakesnow.arrow.timestamp_to_sf_struct
 _noted = fakesnow.info_schema.insert_text_lengths_sql
+_commented = fakesnow.info_schema.insert_table_comment_sql
 
 statements: list[tuple[str, str]] = []
 """(database, statement), as they came."""
@@ -226,6 +227,10 @@ def _lengths(catalog: str, schema: str, table: str, lengths: list[tuple[str, int
     return _noted(catalog, schema, table, [(name.replace("'", "''"), length) for name, length in lengths])
 
 
+def _comment(catalog: str, schema: str, table: str, comment: str) -> str:
+    return _commented(catalog, schema, table, comment.replace("'", "''"))
+
+
 async def login(request: Request) -> Response:
     body = await request.body()
     data = json.loads(gzip.decompress(body) if request.headers.get("Content-Encoding") == "gzip" else body)["data"]
@@ -303,6 +308,7 @@ def serve(port: int, file: Path) -> None:
     fakesnow.copy_into._get_table_columns = _columns_as_they_are
     fakesnow.arrow.timestamp_to_sf_struct = _moments
     fakesnow.info_schema.insert_text_lengths_sql = _lengths
+    fakesnow.info_schema.insert_table_comment_sql = _comment
     fakesnow.server.shared_fs = FakeSnow(create_database_on_connect=False, create_schema_on_connect=False)
     routes: list[tuple[str, str, Callable[[Request], Any]]] = [
         ("POST", "/session/v1/login-request", login),
