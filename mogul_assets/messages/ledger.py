@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import groupby
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Self
 
@@ -547,13 +546,28 @@ class Ledger:
             seen = ~MESSAGE.c.ahead
             if standing is not None and standing.polled_at is not None:
                 seen = sa.or_(seen, MESSAGE.c.movement_date <= standing.polled_at)
-            due = sa.select(MESSAGE.c.number).where(
-                MESSAGE.c.destination == destination, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at <= now, seen
+            due = (
+                sa.select(MESSAGE.c.number)
+                .where(
+                    MESSAGE.c.destination == destination,
+                    MESSAGE.c.state == State.WAITING,
+                    MESSAGE.c.due_at <= now,
+                    seen,
+                )
+                .order_by(MESSAGE.c.due_at, MESSAGE.c.number)
             )
             if policy.ordered:
-                due = due.where(~_held_up())
-            due = due.order_by(MESSAGE.c.due_at, MESSAGE.c.number).limit(limit)
-            numbers = connection.execute(due).scalars().all()
+                # Of 50,000 of ten customers all but ten wait for their turn: to look at each took 60 ms a claim.
+                first = due.limit(CHUNK).subquery()
+                in_turn = due.where(~_held_up())
+                numbers = (
+                    connection.execute(in_turn.where(MESSAGE.c.number.in_(sa.select(first))).limit(limit))
+                    .scalars()
+                    .all()
+                    or connection.execute(in_turn.limit(limit)).scalars().all()
+                )
+            else:
+                numbers = connection.execute(due.limit(limit)).scalars().all()
             if not numbers:
                 return []
             connection.execute(
@@ -896,20 +910,26 @@ def _chunks(news: Iterable[News]) -> Iterator[list[News]]:
 
 
 def _matched(chunk: Sequence[News], rows: Sequence[Any]) -> Iterator[tuple[News, Any]]:
-    """Each movement with what the ledger has of it: by uuid, else by key, else any of its equals that is left."""
+    """Each movement with what the ledger has of it: by uuid, else by key, else any of its equals that is left.
+
+    Of equals, one that was withdrawn comes last: whichever of them is still there, so many were told.
+    """
     found: dict[int, Any] = {}
     left = list(rows)
-    for of_news, of_row in (
-        (attrgetter("uuid"), attrgetter("movement_uuid")),
-        (attrgetter("movement_key"), attrgetter("movement_key")),
-        (attrgetter("identity"), attrgetter("movement_identity")),
+    for of_news, of_row, withdrawn in (
+        ("uuid", "movement_uuid", (0, 1)),
+        ("movement_key", "movement_key", (0,)),
+        ("identity", "movement_identity", (0,)),
+        ("movement_key", "movement_key", (1,)),
+        ("identity", "movement_identity", (1,)),
     ):
         by: defaultdict[str, list[Any]] = defaultdict(list)
         for row in reversed(left):
-            by[of_row(row)].append(row)
+            if row.withdrawn in withdrawn:
+                by[getattr(row, of_row)].append(row)
         for index, each in enumerate(chunk):
-            if index not in found and by[of_news(each)]:
-                found[index] = by[of_news(each)].pop()
+            if index not in found and by[getattr(each, of_news)]:
+                found[index] = by[getattr(each, of_news)].pop()
         taken = {id(row) for row in found.values()}
         left = [row for row in left if id(row) not in taken]
     return ((each, found.get(index)) for index, each in enumerate(chunk))
