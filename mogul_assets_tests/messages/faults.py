@@ -159,8 +159,7 @@ def judged(requests: Sequence[Taken], kills: Sequence[float]) -> Figures:
     good = [one for one in requests if one.status in (0, 200)]
     contents: dict[str, set[str]] = {}
     ids: dict[str, set[str]] = {}
-    last: dict[str, float] = {}
-    answered: set[str] = set()
+    last: dict[str, Taken] = {}
     turns: dict[str, int] = {}
     figures = Figures(requests=len(requests), forged=sum(not one.valid for one in requests))
     figures.again_by_kill = [0] * len(kills)
@@ -168,20 +167,19 @@ def judged(requests: Sequence[Taken], kills: Sequence[float]) -> Figures:
         contents.setdefault(one.id, set()).add(one.digest)
         ids.setdefault(one.key, set()).add(one.id)
     for one in good:
-        if one.id in answered:
-            between = [place for place, at in enumerate(kills) if last[one.id] <= at <= one.at] or [
-                place for place, at in enumerate(kills) if at <= last[one.id] <= at + LAG_SECONDS
+        before = last.get(one.id)
+        if before is None:
+            figures.out_of_turn += one.sequence != turns.get(one.customer, 0) + 1
+            turns[one.customer] = max(one.sequence or 0, turns.get(one.customer, 0))
+        elif before.status == 200:  # else its answer was cut off, and it had to come again
+            between = [place for place, at in enumerate(kills) if before.at <= at <= one.at] or [
+                place for place, at in enumerate(kills) if at <= before.at <= at + LAG_SECONDS
             ]
             if between:
                 figures.again_by_kill[between[0]] += 1
             else:
                 figures.again_otherwise += 1
-        elif one.id not in last:
-            figures.out_of_turn += one.sequence != turns.get(one.customer, 0) + 1
-            turns[one.customer] = max(one.sequence or 0, turns.get(one.customer, 0))
-        last[one.id] = one.at
-        if one.status == 200:
-            answered.add(one.id)
+        last[one.id] = one
     figures.ids, figures.movements = len({one.id for one in good}), len({one.key for one in good})
     figures.two_contents = sum(len(each) > 1 for each in contents.values())
     figures.two_ids = sum(len(each) > 1 for each in ids.values())

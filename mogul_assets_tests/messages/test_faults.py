@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import random
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 
+import pyarrow as pa
 import pytest
 
 from mogul_assets.destinations.webhook import WebhookDestination
 from mogul_assets.errors import DestinationRefused
+from mogul_assets.messages import news as reading
 from mogul_assets.messages.message import State
 from mogul_assets.messages.news import news_of
 from mogul_assets_tests.messages import faults
 from mogul_assets_tests.peers.receiver import Receiver, Reply
+from mogul_assets_tests.tables import rows_of, table_of
 
 MOVEMENTS, KILLS = 300, 6
 
@@ -30,6 +34,21 @@ def test_every_movement_arrives_once_but_for_what_was_in_flight(tmp_path):
         assert max(took.again_by_kill) <= WebhookDestination.POLICY.concurrency, name
         assert run.states[name] == {State.DELIVERED: MOVEMENTS}, name
     assert run.states["down"] == {State.WAITING: MOVEMENTS}
+
+
+@pytest.mark.parametrize("rows", [1, 7, 64, 1_000])
+def test_news_comes_in_the_order_in_which_it_happened_however_little_is_sorted_at_once(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(reading, "SORTED_ROWS", rows)
+    chance, first = random.Random(rows), datetime(2026, 11, 1, tzinfo=UTC)
+    table = faults.movements(tmp_path, 300, 30)
+    told = [
+        row | {"date": first + timedelta(seconds=chance.choice((0.5, 1, chance.randint(0, 40)))), "rank": number % 3}
+        for number, row in enumerate(rows_of(table))
+    ]
+    data = pa.Table.from_pylist(told, schema=table.schema)
+    news = list(news_of(table_of(tmp_path, data, dataset=table.dataset, key=table.key)))
+    ordered = [(one.date, one.customer_uuid, one.rank, one.uuid) for one in news]
+    assert ordered == sorted((row["date"], row["customer_uuid"], row["rank"], row["uuid"]) for row in told)
 
 
 def test_who_reads_the_news_holds_up_nobody_who_sends(tmp_path):
