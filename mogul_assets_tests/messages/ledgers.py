@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
@@ -142,14 +143,7 @@ def claim_and_hold(url: str, file: str) -> None:
     with Ledger(url) as ledger:
         (claimed,) = ledger.claim(HOOK, 1, POLICY, datetime.now(UTC))
         write(file, claimed.id)
-        while True:
-            os.read(0, 1) or _wait()
-
-
-def _wait() -> None:
-    import time  # noqa: PLC0415
-
-    time.sleep(60)
+        time.sleep(60)
 
 
 def hammer(url: str, file: str) -> None:

@@ -1,7 +1,9 @@
 """The ledger, as a specification: what is a message, what is none, and who may send it. In a file and on Postgres."""
 
 import stat
+import time
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -332,9 +334,7 @@ def test_a_replay_tells_what_came_too_late(ledger):
 
 def test_what_is_too_small_stays_left_out_in_a_replay(ledger):
     def small(told):
-        return [
-            Draft("movement", one.movement_key, b"", one.date, left_out="small", movement=one.movement) for one in told
-        ]
+        return [replace(draft, left_out="small") for draft in compose(told)]
 
     ledger.standing(HOOK, BEGAN)
     ledger.enqueue_news(HOOK, [news("a")], small, NOW, seen_at=NOW)
@@ -447,22 +447,15 @@ def test_one_that_failed_three_times_holds_up_nobody(ledger):
 
 
 def test_with_thousands_delivered_and_thousands_waiting_a_claim_is_quick(ledger):
-    told = [
-        news(f"{n:05}", customer=f"cus_{n % 5}", date=NOW - HOUR + n * timedelta(microseconds=1)) for n in range(8000)
-    ]
-    look(ledger, *told)
+    dates = [NOW - HOUR + timedelta(microseconds=n) for n in range(8000)]
+    look(ledger, *(news(f"{n}", customer=f"cus_{n % 5}", date=date) for n, date in enumerate(dates)))
     with ledger._engine.begin() as connection:
         connection.execute(sa.text("UPDATE message SET state = 'delivered' WHERE sequence <= 800"))
-        if not url_is_sqlite(ledger):
-            connection.execute(sa.text("ANALYZE message"))
-    began = datetime.now()
+        connection.execute(sa.text("ANALYZE message"))
+    began = time.process_time()
     for _ in range(20):
         assert len(take(ledger)) == 5
-    assert (datetime.now() - began).total_seconds() < 10
-
-
-def url_is_sqlite(ledger):
-    return ledger._engine.dialect.name == "sqlite"
+    assert time.process_time() - began < 1
 
 
 # -- what a try comes to ------------------------------------------------------------------------------------------
@@ -517,13 +510,13 @@ def test_one_that_wants_no_more_is_disabled_once_and_resumed_by_hand(ledger):
     first, second = ledger.claim(HOOK, 2, POLICY, NOW)
     assert ledger.settle([Tried(first, gone, NOW, 0)], POLICY, NOW)[1] == "it wants no more messages (410)"
     assert ledger.settle([Tried(second, gone, NOW, 0)], POLICY, NOW)[1] is None
-    assert look(ledger, news("c", customer="cus_3"), at=NOW + HOUR).new == 1
-    assert take(ledger, NOW + HOUR) == []
+    soon = NOW + timedelta(seconds=1)
+    assert look(ledger, news("c", customer="cus_3"), at=soon).new == 1
+    assert take(ledger, soon) == []
     assert ledger.next_due() == {}
-    assert ledger.resume(HOOK, NOW + timedelta(seconds=1))
+    assert ledger.resume(HOOK, soon)
     assert not ledger.resume(HOOK)
-    assert len(take(ledger, NOW + timedelta(seconds=1))) == 2
-    assert len(take(ledger, NOW + HOUR)) == 1
+    assert len(take(ledger, soon)) == 3
 
 
 def test_five_days_without_a_success_disable_once(ledger):
@@ -614,7 +607,7 @@ def test_a_file_that_is_no_ledger_is_told(tmp_path):
     (tmp_path / "ledger.db").write_text("a letter to the bank" * 100)
     with pytest.raises(LedgerUnusable, match="file is not a database"):
         Ledger.at(tmp_path / "ledger.db")
-    with pytest.raises(LedgerUnusable, match="unable to open|cannot be made"):
+    with pytest.raises(LedgerUnusable, match="cannot be made"):
         Ledger.at(tmp_path / "ledger.db" / "below")
 
 
@@ -650,7 +643,6 @@ def test_a_connection_that_is_lost_is_told_and_made_again(peer):
         look(ledger, news("a"))
         name = url.rsplit("/", 1)[1]
         end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
-        with pytest.raises(LedgerUnavailable), ledger._transaction(HOOK) as connection:
-            redshift.asked(peer("redshift"), end)
-            connection.execute(sa.text("SELECT 1"))
+        with pytest.raises(LedgerUnavailable):
+            ledger.enqueue(HOOK, (redshift.asked(peer("redshift"), end) and one for one in compose([news("b")])), NOW)
         assert send(ledger) == ["a"]
