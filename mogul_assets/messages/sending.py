@@ -173,7 +173,7 @@ class _Drain:
                 done.failed += 1
             else:
                 done.again += 1
-                self._failures += 1
+                self._failures += not one.answer.retry_after  # who asks for time is there, and gets it
             if one.answer.retry_after:
                 self._quiet_until = max(self._quiet_until or moment, moment + one.answer.retry_after)
         if disabled is not None:
