@@ -176,6 +176,14 @@ def test_a_movement_gone_by_its_date_is_withdrawn_and_one_that_is_back_is_sent(l
     assert look(ledger, ahead, at=NOW + 5 * HOUR).new == 0
 
 
+def test_of_two_equals_the_one_that_was_sent_is_not_taken_for_the_one_that_was_withdrawn(ledger):
+    date = NOW + 2 * HOUR
+    look(ledger, *(news(uuid, key=key, identity="i", date=date) for uuid, key in (("a", "k0"), ("b", "k1"))))
+    look(ledger, news("b", key="k0", identity="i", date=date), at=NOW + 3 * HOUR)
+    assert send(ledger, NOW + 3 * HOUR) == ["b"]
+    assert look(ledger, news("x", key="k0", identity="i", date=date), at=NOW + 4 * HOUR).new == 0
+
+
 def test_a_movement_gone_for_a_while_before_its_date_is_sent(ledger):
     ahead = news("a", date=NOW + 3 * HOUR)
     for hour, told in enumerate(([ahead], [], [ahead], [ahead])):
