@@ -52,7 +52,7 @@ from starlette.routing import Route
 _execute = FakeSnowflakeCursor.execute
 _sent = fakesnow.arrow.timestamp_to_sf_struct
 _noted = fakesnow.info_schema.insert_text_lengths_sql
-_commented = fakesnow.info_schema.insert_table_comment_sql
+_described = fakesnow.info_schema.insert_table_comment_sql
 
 statements: list[tuple[str, str]] = []
 """(database, statement), as they came."""
@@ -227,8 +227,8 @@ def _lengths(catalog: str, schema: str, table: str, lengths: list[tuple[str, int
     return _noted(catalog, schema, table, [(name.replace("'", "''"), length) for name, length in lengths])
 
 
-def _comment(catalog: str, schema: str, table: str, comment: str) -> str:
-    return _commented(catalog, schema, table, comment.replace("'", "''"))
+def _description(catalog: str, schema: str, table: str, comment: str) -> str:
+    return _described(catalog, schema, table, comment.replace("'", "''"))
 
 
 async def login(request: Request) -> Response:
@@ -308,7 +308,7 @@ def serve(port: int, file: Path) -> None:
     fakesnow.copy_into._get_table_columns = _columns_as_they_are
     fakesnow.arrow.timestamp_to_sf_struct = _moments
     fakesnow.info_schema.insert_text_lengths_sql = _lengths
-    fakesnow.info_schema.insert_table_comment_sql = _comment
+    fakesnow.info_schema.insert_table_comment_sql = _description
     fakesnow.server.shared_fs = FakeSnow(create_database_on_connect=False, create_schema_on_connect=False)
     routes: list[tuple[str, str, Callable[[Request], Any]]] = [
         ("POST", "/session/v1/login-request", login),
