@@ -228,7 +228,7 @@ def _lengths(catalog: str, schema: str, table: str, lengths: list[tuple[str, int
 
 
 def _description(catalog: str, schema: str, table: str, comment: str) -> str:
-    return _described(catalog, schema, table, comment.replace("'", "''"))
+    return _described(catalog, schema, table, str(comment).replace("'", "''"))
 
 
 async def login(request: Request) -> Response:
