@@ -2,6 +2,7 @@
 
 import stat
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -37,15 +38,6 @@ from mogul_assets_tests.messages.ledgers import (
     take,
 )
 from mogul_assets_tests.peers import redshift, servers
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.peer)])
-def url(request, tmp_path):
-    if request.param == "sqlite":
-        yield ledgers.url_of(tmp_path)
-    else:
-        with ledgers.database(request.getfixturevalue("peer")("redshift")) as url:
-            yield url
 
 
 @pytest.fixture
@@ -579,6 +571,11 @@ def test_several_processes_open_a_new_ledger_at_once(url):
         killing.end(child)
     with Ledger(url) as ledger:
         assert [one.name for one in ledger.known()] == [HOOK]
+
+
+def test_several_threads_open_a_new_ledger_at_once(url):
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(ledgers.open_and_close, [url] * 6))
 
 
 def test_who_looks_waits_for_nobody_who_writes(ledger, url):

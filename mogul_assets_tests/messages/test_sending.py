@@ -23,12 +23,13 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def url(tmp_path):
-    return ledgers.url_of(tmp_path)
+def ledger(tmp_path):
+    with Ledger.at(tmp_path / "alone.db") as ledger:
+        yield ledger
 
 
 @pytest.fixture
-def ledger(url):
+def shared(url):
     with Ledger(url) as ledger:
         yield ledger
 
@@ -181,6 +182,17 @@ def test_a_mail_whose_end_is_ambiguous_is_unknown(ledger):
     assert ledger.counts(HOOK) == {State.UNKNOWN: 1}
 
 
+def test_a_mail_that_was_in_flight_when_its_process_died_is_unknown(shared, url, tmp_path):
+    look(shared, *told(2))
+    child = killing.begin(ledgers.claim_and_hold, url, str(tmp_path / "claimed"))
+    while not (tmp_path / "claimed").exists():
+        assert child.is_alive()
+    child.kill()
+    child.join()
+    assert drained(shared, Receiver(), Policy(POLICY.retries, resends=False)).delivered == 1
+    assert shared.counts(HOOK) == {State.UNKNOWN: 1, State.DELIVERED: 1}
+
+
 def test_a_delivery_ends_when_its_patience_does(ledger):
     look(ledger, *told(1000))
     began = time.monotonic()
@@ -201,8 +213,16 @@ def test_waiting_for_a_turn_asks_the_ledger_only_now_and_then(ledger, monkeypatc
     assert len(claims) < 15
 
 
-def test_two_deliveries_at_once_are_one(ledger, url):
-    look(ledger, *told(50))
+def test_one_that_nobody_looked_for_since_its_date_is_not_waited_for(ledger, monkeypatch):
+    look(ledger, news("ahead", date=NOW + HOUR))
+    claims = []
+    monkeypatch.setattr(Ledger, "claim", lambda *given, true=Ledger.claim: claims.append(given) or true(*given))
+    assert drained(ledger, Receiver(), at=NOW + 2 * HOUR, linger=2 * SECOND).delivered == 0
+    assert len(claims) == 1
+
+
+def test_two_deliveries_at_once_are_one(shared, url):
+    look(shared, *told(50))
 
     def another():
         with Ledger(url) as other:
@@ -210,7 +230,7 @@ def test_two_deliveries_at_once_are_one(ledger, url):
 
     with ThreadPoolExecutor(1) as pool:
         receiver = Receiver(lambda _: TAKEN if pool.submit(another).result() == 0 else FAILED)
-        assert drained(ledger, receiver).delivered == 50
+        assert drained(shared, receiver).delivered == 50
 
 
 # -- nothing starves ----------------------------------------------------------------------------------------------
@@ -271,14 +291,20 @@ def judge(ledger, file, count, kills):
     assert len(sent) - count <= kills * POLICY.concurrency
 
 
-def test_killed_at_any_moment_nothing_is_lost_and_no_more_is_sent_again_than_was_in_flight(ledger, url, tmp_path):
-    look(ledger, *told(600))
+def test_killed_at_any_moment_nothing_is_lost_and_no_more_is_sent_again_than_was_in_flight(shared, url, tmp_path):
+    look(shared, *told(800))
     file, chance, kills = tmp_path / "sent", random.Random(3), 0
     for _ in range(12):
-        kills += killing.kill_after(chance.uniform(0.05, 0.3), ledgers.drain_to, url, str(file))
+        goal = len(ledgers.lines(file)) + chance.randint(1, 40)
+        child = killing.begin(ledgers.drain_to, url, str(file))
+        while child.is_alive() and len(ledgers.lines(file)) < goal:
+            time.sleep(0.001)
+        kills += child.is_alive()
+        child.kill()
+        child.join()
     killing.end(killing.begin(ledgers.drain_to, url, str(file)))
-    assert kills >= 3
-    judge(ledger, file, 600, kills)
+    assert kills >= 6
+    judge(shared, file, 800, kills)
 
 
 def test_killed_at_every_step_of_claiming_and_settling(tmp_path):
