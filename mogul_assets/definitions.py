@@ -20,11 +20,11 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.assets.messages import news_asset, real_time_assets, together_assets
 from mogul_assets.assets.reads import read_assets
-from mogul_assets.automation.jobs import deliver_job, news_job, operations, refresh_job
+from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
 from mogul_assets.automation.news import news_sensor
 from mogul_assets.automation.schedules import deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
-from mogul_assets.destinations.configured import configured
+from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.settings import Settings, load
 
@@ -54,6 +54,9 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     together = [one for name, one in entries.items() if one.habits.together and name not in replaced]
     messengers = {name: one for name, one in entries.items() if one.habits.messages}
     apart = [one for one in entries.values() if one not in told and one not in together]
+    linking = [
+        one for one in together if one.options.get(LINKS) and not isinstance(destinations[one.name], Misconfigured)
+    ]
     refresh = refresh_job()
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
     news = [news_job(told)] if told else []
@@ -95,7 +98,10 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             **given,
         },
         jobs=[refresh, *news, *deliveries.values(), *(operations(entries, since) if entries else [])],
-        schedules=[destination_schedule(entry, store, since, refresh) for entry in scheduled.values()],
+        schedules=[
+            *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
+            *([expiry(linking)] if linking else []),
+        ],
         sensors=sensors,
         executor=dg.in_process_executor,
     )

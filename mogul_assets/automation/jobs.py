@@ -25,7 +25,7 @@ from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.messenger import Messenger
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.errors import ConfigurationError, DestinationRefused, MogulError
 from mogul_assets.messages.message import State
 from mogul_assets.news import past_news
 from mogul_assets.settings import Entry
@@ -268,6 +268,36 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
         retried()
 
     return [send_now, test_destination, replay, retry_messages]
+
+
+def expiry(entries: Sequence[Entry]) -> dg.ScheduleDefinition:
+    """Every hour: the files that links in mails led to are deleted once those have ended."""
+
+    @dg.op(
+        required_resource_keys={entry.name for entry in entries},
+        description="Delete the files that links in mails led to, once the links have ended.",
+    )
+    def expired(context: dg.OpExecutionContext) -> None:
+        now, problems = datetime.now(UTC), []
+        for entry in entries:
+            destination = getattr(context.resources, entry.name).destination
+            try:
+                with discreet(destination):
+                    gone = destination.expire(now)
+            except MogulError as error:  # of one: the others' files go
+                problems.append(str(error))
+            else:
+                context.log.info(f"{entry.name}: {gone} files deleted")
+        if problems:
+            raise dg.Failure(description="; ".join(problems))
+
+    @dg.job(name="expire_links", description="Delete the files that links in mails led to, once the links have ended.")
+    def expire_links() -> None:
+        expired()
+
+    return dg.ScheduleDefinition(
+        job=expire_links, cron_schedule="50 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
+    )
 
 
 def _moment(text: str) -> datetime:

@@ -202,7 +202,7 @@ class SlackDestination(Messenger):
 
     def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
         """The recap of the last period that is over, for each channel; and what it leaves out, to be listed."""
-        period = self._last(now)
+        period = self._told_of(tables, now)
         figures = self._figures(tables, period)
         said, picture = slack_blocks.recap(figures, self.time_zone), _picture(figures)
         recaps = [
@@ -220,6 +220,13 @@ class SlackDestination(Messenger):
             for one in group.movements
         ]
         return [*recaps, *left_out]
+
+    def subjects(self, tables: Sequence[Table], now: datetime) -> Sequence[str]:
+        return [f"{self._told_of(tables, now).subject} {channel}" for channel in self.channels]
+
+    def _told_of(self, tables: Sequence[Table], now: datetime) -> Period:
+        """The last period that was over when the account was read: a late try never tells half of the next."""
+        return self._last(min(now, *(table.read_at for table in tables)))
 
     def _last(self, now: datetime) -> Period:
         return last_period(self.period, now, self.time_zone)
@@ -318,7 +325,7 @@ class SlackDestination(Messenger):
         if self.real_time:
             rows, what = table.rows, "one message for each movement that is new"
         else:
-            figures = self._figures([table], self._last(datetime.now(UTC)))
+            figures = self._figures([table], self._told_of([table], datetime.now(UTC)))
             rows = figures.net.count
             what = f"one recap, {figures.period.subject}, of {rows} movements"
         columns = tuple((field.name, str(field.type)) for field in table.schema)
@@ -334,7 +341,7 @@ class SlackDestination(Messenger):
             if newest is None:
                 return {}
             return {f"{self.name}-movement.json": _readable(slack_blocks.movement(newest, self.custom_attributes))}
-        figures = self._figures(tables, self._last(now))
+        figures = self._figures(tables, self._told_of(tables, now))
         name = f"{self.name}-{figures.period.subject.replace(' ', '-')}"
         picture = _picture(figures)
         return {f"{name}.json": _readable(slack_blocks.recap(figures, self.time_zone))} | (

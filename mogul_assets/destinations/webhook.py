@@ -345,15 +345,19 @@ class WebhookDestination(Messenger):
             return await send(message)
 
     def preview(self, table: Table) -> Preview:
-        """The payload's shape; of ``movement_news`` also the newest payloads, as they would be posted."""
-        newest = deque(news_of(table), _PREVIEWED) if table.dataset == "movement_news" else ()
+        """The payload's shape, without anybody's data."""
         return Preview(
             location=self._place,
             rows=table.rows,
             columns=tuple(_shape(Payload)),
             window=table.window,
-            statements=tuple(f"POST {self._place} {msgspec.json.encode(payload(one)).decode()}" for one in newest),
+            statements=(f"POST {self._place}, once for each movement",),
         )
+
+    def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:  # noqa: ARG002 - as declared
+        """The payloads of the newest movements, as they would be posted."""
+        newest = deque(news_of(tables[0]), _PREVIEWED)
+        return {f"{one.movement_key}.json": msgspec.json.format(msgspec.json.encode(payload(one))) for one in newest}
 
 
 def _shape(kind: type[msgspec.Struct], above: str = "") -> Iterator[tuple[str, str]]:

@@ -322,6 +322,16 @@ class Ledger:
                     count += 1
         return count
 
+    def knows(self, destination: str, subjects: Sequence[str]) -> bool:
+        """Whether there is a message of each of these subjects, whatever became of it."""
+        with self._transaction() as connection:
+            found = connection.execute(
+                sa.select(MESSAGE.c.subject)
+                .where(MESSAGE.c.destination == destination, MESSAGE.c.subject.in_(subjects))
+                .distinct()
+            ).scalars()
+            return set(found) >= set(subjects)
+
     def enqueue_news(
         self, destination: str, news: Iterable[News], compose: Compose, now: datetime, *, seen_at: datetime
     ) -> Enqueued:

@@ -143,7 +143,7 @@ class _Drain:
                 await asyncio.sleep(wait)
 
     def _claim(self) -> bool:
-        lot = LOTS * self._policy.concurrency
+        lot = LOTS * self._policy.concurrency if self._policy.concurrency > 1 else 1
         self._claimed.extend(self._ledger.claim(self._destination, lot, self._policy, self._clock()))
         return bool(self._claimed)
 
