@@ -180,7 +180,7 @@ def test_dagster_takes_every_schedule_that_is_let_through():
     [
         ("type: slack", None, "UTC", "real_time"),
         ("type: slack, schedule: weekly", "0 9 * * 1", "UTC", "weekly"),
-        ("type: slack, schedule: daily, hour: 7, time_zone: America/New_York", "0 7 * * *", "America/New_York", "daily"),
+        ("type: slack, schedule: daily, hour: 7, time_zone: Asia/Tokyo", "0 7 * * *", "Asia/Tokyo", "daily"),
         ("type: email, schedule: weekly", "0 9 * * 0", "UTC", "weekly"),
         ("type: email, schedule: monthly", "0 9 1 * *", "UTC", "monthly"),
         ("type: intercom", "0 9 * * *", "Europe/Paris", "daily"),

@@ -351,7 +351,7 @@ class WebhookDestination(Messenger):
             rows=table.rows,
             columns=tuple(_shape(Payload)),
             window=table.window,
-            statements=(f"POST {self._place}, once for each movement",),
+            statements=(f"POST {self._place}",),
         )
 
     def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:  # noqa: ARG002 - as declared

@@ -574,20 +574,27 @@ def test_the_check_says_what_is_wrong_and_what_helps(hook, monkeypatch):
     assert "WEBHOOK_SECRET is not set" in secrets.problem
 
 
-def test_the_preview_tells_the_payloads_shape_and_of_news_the_newest_payloads(hook, tmp_path):
-    rows = [news_row(number) for number in range(5)]
-    preview = hook("https://receiver.example/?key=of-mine").preview(
-        table_of(tmp_path, rows, dataset="movement_news", key=["movement_key"])
-    )
+def test_the_preview_tells_the_payloads_shape_and_nobodys_data(hook, tmp_path):
+    preview, _ = looked_at(hook, tmp_path)
     assert preview.rows == 5
     assert dict(preview.columns)["customer.external_ids"] == "array of strings"
     assert [name for name, _ in preview.columns if "." not in name] == [
         name for name in DOCUMENTED if name not in {"customer", "subscription"}
     ]
-    verbs, places, bodies = zip(*(statement.split(" ", 2) for statement in preview.statements), strict=True)
-    assert set(verbs) == {"POST"}
-    assert set(places) == {"https://receiver.example/"}
-    assert [json.loads(body)["description"] for body in bodies] == ["number 2", "number 3", "number 4"]
+    assert preview.statements == ("POST https://receiver.example/",)
+
+
+def test_the_newest_payloads_are_files_to_look_at(hook, tmp_path):
+    _, files = looked_at(hook, tmp_path)
+    assert list(files) == ["k2.json", "k3.json", "k4.json"]
+    assert [json.loads(body)["description"] for body in files.values()] == ["number 2", "number 3", "number 4"]
+
+
+def looked_at(hook, folder):
+    rows = [news_row(number) for number in range(5)]
+    table = table_of(folder, rows, dataset="movement_news", key=["movement_key"])
+    place = hook("https://receiver.example/?key=of-mine")
+    return place.preview(table), place.rendered([table], NOW)
 
 
 def news_row(number):
