@@ -50,12 +50,12 @@ def command(
     Only for datasets kept by month (mrr_movements, currency_rates); all others are delivered whole by every
     sync. Months are UTC; the first month of the account takes everything older, the current one everything later.
     """
-    since, this = project.settings.account.since, Month.of(datetime.now(UTC))
-    if not since <= first <= last <= this:
-        raise click.UsageError(f"{first} to {last} is no span of months between {since} and {this}")
     messengers = [name for name in destinations if not project.settings.entry(name).partitioned]
     if messengers:
         raise click.UsageError(f"{messengers[0]} sends messages: history is sent by  mogul replay {messengers[0]}")
+    since, this = project.settings.account.since, Month.of(datetime.now(UTC))
+    if not since <= first <= last <= this:
+        raise click.UsageError(f"{first} to {last} is no span of months between {since} and {this}")
     tags, entries = partition_range(first, last), [one for one in project.entries(destinations) if one.partitioned]
 
     def deliver(on: dg.DagsterInstance, entry: Entry) -> Ran:

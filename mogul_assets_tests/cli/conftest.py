@@ -41,10 +41,10 @@ class Place:
     def environment(self):
         return {"DAGSTER_HOME": str(self.folder), "MOGUL_FILE": str(self.folder / "mogul.yaml"), "COLUMNS": "200"}
 
-    def mogul(self, *arguments, **environment):
+    def mogul(self, *arguments, input_=None, **environment):
         """Run a command in this process."""
         unset = {"DAGSTER_DISABLE_TELEMETRY": None, "MOGUL_DEBUG": None}
-        return CliRunner().invoke(main, list(arguments), env={**unset, **self.environment, **environment})
+        return CliRunner().invoke(main, list(arguments), input=input_, env={**unset, **self.environment, **environment})
 
     def start(self, *arguments, stderr=subprocess.PIPE, file_bytes=resource.RLIM_INFINITY):
         """Start a command as a process of its own, whose files may grow to ``file_bytes``."""

@@ -8,8 +8,11 @@ from click.testing import CliRunner
 
 from mogul_assets.cli import COMMANDS, main
 
+DESTINATIONS = tuple(f"destinations {name}" for name in ("list", "grants", "test", "resume"))
+MESSAGES = tuple(f"messages {name}" for name in ("list", "show", "retry", "export"))
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"destinations {name}" for name in ("list", "grants", "test"))])
+
+@pytest.mark.parametrize("command", [*COMMANDS, *DESTINATIONS, *MESSAGES])
 def test_every_command_teaches_by_example(command):
     result = CliRunner().invoke(main, [*command.split(), "--help"])
     assert result.exit_code == 0
