@@ -4,6 +4,7 @@ import asyncio
 import json
 import random
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -231,6 +232,23 @@ def test_two_deliveries_at_once_are_one(shared, url):
     with ThreadPoolExecutor(1) as pool:
         receiver = Receiver(lambda _: TAKEN if pool.submit(another).result() == 0 else FAILED)
         assert drained(shared, receiver).delivered == 50
+
+
+def test_memory_does_not_grow_with_the_messages(tmp_path):
+    def peak(count):
+        rows = (news(f"{n:05}", customer=f"cus_{n:05}", date=NOW - HOUR + n * SECOND / 10) for n in range(count))
+        with Ledger.at(tmp_path / f"{count}.db") as ledger:
+            ledger.standing(HOOK, NOW - 2 * HOUR)
+            tracemalloc.start()
+            ledger.enqueue_news(HOOK, rows, ledgers.compose, NOW, seen_at=NOW)
+            done = drain(ledger, HOOK, answering(lambda _: TAKEN), POLICY, clock=lambda: NOW)
+            assert (done.delivered, len({one.id for one in ledger.records(HOOK)})) == (count, count)
+            _, most = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+        return most - count * 200  # the ids, which this test gathers
+
+    peak(600)
+    assert peak(4000) < 1.1 * peak(1000)
 
 
 # -- nothing starves ----------------------------------------------------------------------------------------------
