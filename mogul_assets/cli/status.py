@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -11,6 +11,8 @@ from rich.filesize import decimal
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.messages.message import State
 
 OVERDUE = timedelta(minutes=5)
 
@@ -32,6 +34,8 @@ class Status:
     error: str | None
     attempts: int = 0
     due_at: datetime | None = None
+    messages: str = ""
+    """How many wait or were given up, where it sends messages."""
 
     @property
     def ok(self) -> bool:
@@ -61,7 +65,17 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
         shown.as_json(states)
     else:
         shown.table(
-            ("destination", "dataset", "last success", "rows:", "size:", "generation", "next try", "last error"),
+            (
+                "destination",
+                "dataset",
+                "last success",
+                "rows:",
+                "size:",
+                "generation",
+                "next try",
+                "messages",
+                "last error",
+            ),
             (
                 (
                     s.destination,
@@ -71,6 +85,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
                     decimal(s.bytes),
                     s.generation,
                     _again(s.due_at, datetime.now(UTC)),
+                    s.messages,
                     s.error,
                 )
                 for s in states
@@ -88,8 +103,8 @@ def _again(due: datetime | None, now: datetime) -> str:
 
 
 def _states(project: Project, destination: str) -> list[Status]:
-    problem = configuration_problem(project.destination(destination))
-    return [
+    problem, entry = configuration_problem(project.destination(destination)), project.settings.entry(destination)
+    states = [
         Status(
             destination,
             dataset,
@@ -101,6 +116,24 @@ def _states(project: Project, destination: str) -> list[Status]:
             mark.attempts,
             mark.due_at,
         )
-        for dataset in project.settings.entry(destination).datasets or ("none",)
+        for dataset in entry.datasets or ("none",)
         for mark in [project.store.watermark(destination, dataset)]
     ]
+    return [_told(project, state) for state in states] if entry.habits.messages else states
+
+
+def _told(project: Project, state: Status) -> Status:
+    """With what the ledger knows: whether the destination is disabled, what waits, and when it is tried again."""
+    with LedgerResource.of(project.settings.ledger).open() as ledger:
+        standing = next((one for one in ledger.known() if one.name == state.destination), None)
+        counts, due = ledger.counts(state.destination), ledger.next_due().get(state.destination)
+    disabled = standing is not None and standing.disabled_at is not None
+    left = {word: counts.get(word, 0) for word in (State.WAITING, State.FAILED, State.UNKNOWN)}
+    return replace(
+        state,
+        error=f"disabled: {standing.disabled_reason} → mogul destinations resume {state.destination}"
+        if standing is not None and disabled
+        else state.error,
+        due_at=due if state.error and not disabled else None,
+        messages=", ".join(f"{count:,} {word.value}" for word, count in left.items() if count),
+    )

@@ -115,6 +115,10 @@ def test_a_mistake_gets_one_line(hooked, arguments, said):
 def test_a_destination_that_was_disabled_is_sent_to_again(hooked):
     with Ledger.at(hooked.folder / "out/ledger.db") as ledger:
         ledger.disable("hook", "it wants no more messages (410)", NOW)
+    status = hooked.mogul("status", "hook")
+    assert status.exit_code == 1
+    assert "it wants no more messages (410) → mogul destinations resume hook" in status.stdout
+    assert "1 waiting, 1 failed" in status.stdout
     assert "1 messages wait" in hooked.mogul("destinations", "resume", "hook").stdout
     assert hooked.mogul("destinations", "resume", "hook").stdout == "hook was not disabled\n"
 
