@@ -52,11 +52,10 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     replaced = given.keys() & entries.keys()
     told = [one for name, one in entries.items() if one.real_time and name not in replaced]
     together = [one for name, one in entries.items() if one.habits.together and name not in replaced]
-    messengers = {name: one for name, one in entries.items() if one.habits.messages}
+    usable = {name for name, one in destinations.items() if not isinstance(one, Misconfigured)} - replaced
+    messengers = {name: one for name, one in entries.items() if one.habits.messages and name in usable}
     apart = [one for one in entries.values() if one not in told and one not in together]
-    linking = [
-        one for one in together if one.options.get(LINKS) and not isinstance(destinations[one.name], Misconfigured)
-    ]
+    linking = [one for one in together if one.options.get(LINKS) and one.name in usable]
     refresh = refresh_job()
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
     news = [news_job(told)] if told else []

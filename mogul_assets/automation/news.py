@@ -60,7 +60,8 @@ def news_sensor(
     """Starts a run where the account's newest movements changed, and where a message is due.
 
     The only sensor that may touch the network: one request, at most five seconds; no answer is a skip. Movements
-    that only got new ids are no change. What it asked for and what never came of it is asked for again.
+    that only got new ids are no change. What it asked for and what never came of it is asked for again, and so is
+    what was read and not written down for every destination: the run was killed between, or the ledger was away.
     """
     told = {name: entry for name, entry in entries.items() if entry.real_time and entry.problem is None}
 
@@ -79,6 +80,7 @@ def news_sensor(
             with ledger.open() as remembered:
                 _first_seen(remembered, told, now)
                 due = {name for name, at in remembered.next_due().items() if at <= now}
+                behind = _behind(remembered, told, seen_at(opened), now)
         except MogulError as error:
             yield dg.SkipReason(str(error))
             return
@@ -104,12 +106,11 @@ def news_sensor(
         if pulse is not None and (pulse != before.pulse or overdue):
             context.update_cursor(msgspec.json.encode(_Cursor(pulse, now)).decode())
             yield _run(f"{pulse} {now.isoformat()}", told.values())
-        elif due & told.keys():
-            keys = [
-                NEWS_ASSET,
-                *(delivery_key(told[name], told[name].datasets[0]) for name in sorted(due & told.keys())),
-            ]
-            yield dg.RunRequest(job_name=NEWS, run_key=f"due {now.isoformat()}", asset_selection=keys)
+        elif wanted := sorted(due & told.keys() | behind):
+            keys = [delivery_key(told[name], told[name].datasets[0]) for name in wanted]
+            # While the account does not answer, what is written down already is sent all the same.
+            read = [NEWS_ASSET] if pulse is not None else []
+            yield dg.RunRequest(job_name=NEWS, run_key=f"due {now.isoformat()}", asset_selection=[*read, *keys])
         else:
             yield dg.SkipReason(problem or "nothing new")
 
@@ -139,6 +140,13 @@ def _first_seen(ledger: Ledger, told: Mapping[str, Entry], now: datetime) -> Non
     """A destination begins when it is first seen, not when its first movement comes."""
     for name in told.keys() - {one.name for one in ledger.known()}:
         ledger.standing(name, now)
+
+
+def _behind(ledger: Ledger, told: Mapping[str, Entry], seen: datetime | None, now: datetime) -> set[str]:
+    """The destinations for which the news that stand were not written down, though there was time for it."""
+    if seen is None or now - seen < AGAIN_AFTER:
+        return set()
+    return {one.name for one in ledger.known() if one.name in told and (one.polled_at is None or one.polled_at < seen)}
 
 
 def _pulse(account: AccountResource, now: datetime) -> tuple[str | None, str | None]:

@@ -19,7 +19,7 @@ from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.messages.message import State
 from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
-from mogul_assets_tests.automation.conftest import tick
+from mogul_assets_tests.automation.conftest import started, tick
 from mogul_assets_tests.peers.receiver import SECRET, Receiver, Reply
 from mogul_assets_tests.project import NOW, Project
 
@@ -159,6 +159,24 @@ def test_a_run_of_which_nothing_came_is_asked_for_again(hooked, receiver):
     assert not soon.run_requests
     later = tick(project, sensor_of(project, lambda: datetime.now(UTC) + AGAIN_AFTER), asked.cursor)
     assert len(later.run_requests) == 1
+
+
+def test_what_was_read_and_not_written_down_is_told_though_nothing_is_new(hooked, receiver):
+    """Its run was killed in between, or the ledger was away."""
+    project = hooked(receiver)
+    fresh = happened(project, 6)
+    cursor = tick(project, sensor_of(project)).cursor
+    assert project.run(NEWS, asset_selection=[NEWS_ASSET]).success
+    assert tick(project, sensor_of(project), cursor).skip_message == "nothing new"  # it may still be at it
+    away = project.store.root.parent / "sandbox.json"
+    text = away.read_text()
+    away.unlink()  # the account is not needed for it
+    (request,) = tick(project, sensor_of(project, lambda: datetime.now(UTC) + AGAIN_AFTER), cursor).run_requests
+    assert started(project, request).success
+    assert len({one.id for one in receiver.taken}) == len(fresh)
+    away.write_text(text)
+    later = sensor_of(project, lambda: datetime.now(UTC) + 2 * AGAIN_AFTER)
+    assert not tick(project, later, cursor).run_requests
 
 
 def test_an_account_that_does_not_answer_is_a_skip_that_says_so(hooked, receiver):
