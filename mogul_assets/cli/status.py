@@ -14,6 +14,10 @@ from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.messages.message import State
 
+COLUMNS = (
+    *("destination", "dataset", "last success", "rows:", "size:", "generation"),
+    *("next try", "messages", "last error"),
+)
 OVERDUE = timedelta(minutes=5)
 
 
