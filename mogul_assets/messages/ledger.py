@@ -961,8 +961,9 @@ def _settled(tried: Tried, policy: Policy) -> Mapping[str, Any]:
         "b_reason": None,
     }
     if answer.outcome is Outcome.TAKEN:
-        return {**row, "b_state": State.DELIVERED, "b_reason": _plain(answer.text)[:ANSWER_CHARACTERS] or None}
-    said = _plain(f"{answer.status}: {answer.text}")[:ANSWER_CHARACTERS].rstrip(": ")
+        noted = "" if answer.quoted else _plain(answer.text)[:ANSWER_CHARACTERS]
+        return {**row, "b_state": State.DELIVERED, "b_reason": noted or None}
+    said = _plain(answer.said)[:ANSWER_CHARACTERS]
     row["b_reason"] = said
     if answer.outcome is Outcome.UNKNOWN:
         return {**row, "b_state": State.UNKNOWN}

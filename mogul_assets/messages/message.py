@@ -46,13 +46,20 @@ class Outcome(StrEnum):
 class Answer:
     """What the receiver said to one try. ``status`` is its own code or word; ``text`` is shown to people, cut short.
 
-    ``retry_after`` is how long the receiver asked to be left alone.
+    ``retry_after`` is how long the receiver asked to be left alone. A text that is ``quoted`` is the receiver's own,
+    and may repeat what it was sent, a customer's data: it is kept with the try, and goes into no error and no log.
     """
 
     outcome: Outcome
     status: str
     text: str = ""
     retry_after: timedelta | None = None
+    quoted: bool = False
+
+    @property
+    def said(self) -> str:
+        """Status and text in a line that may be shown to anybody."""
+        return self.status if self.quoted or not self.text else f"{self.status}: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

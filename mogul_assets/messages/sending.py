@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from mogul_assets.errors import ConfigurationError
 from mogul_assets.messages.message import Answer, Message, Outcome, State, Tried
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ LINGER = timedelta(seconds=6)
 refused at once, and none for a receiver that answers nothing."""
 LEFT_ALONE = timedelta(minutes=1)
 """How long at most a receiver is left alone that took nothing, and did not ask for time."""
+UNUSABLE = timedelta(minutes=5)
+"""How long what waits for a destination that is configured wrong waits: its variable may not be set."""
 LOTS = 4
 """Messages claimed at a time, for each that may be in flight: they are tried within a claim's time, however slowly."""
 
@@ -55,7 +58,9 @@ class Policy:
 
 @dataclass
 class Drained:
-    """What one delivery's tries came to, in messages. ``problem`` is what the last failed try was answered."""
+    """What one delivery's tries came to, in messages. ``problem`` is what the last failed try was answered, without
+    what the receiver wrote itself.
+    """
 
     delivered: int = 0
     again: int = 0
@@ -120,6 +125,10 @@ class _Drain:
         try:
             async with sending as send:
                 await self._rounds(send)
+        except ConfigurationError:
+            # Left due, it would be a run that fails every few seconds.
+            self._leave_alone(self._clock() + UNUSABLE)
+            raise
         finally:
             for task in self._flying:
                 task.cancel()
@@ -166,7 +175,7 @@ class _Drain:
                 done.bytes += len(one.message.payload)
                 self._failures = 0
                 continue
-            done.problem = f"{one.answer.status}: {one.answer.text}".rstrip(": ")
+            done.problem = one.answer.said
             if outcome is Outcome.UNKNOWN:
                 done.unknown += 1
             elif outcome is Outcome.REFUSED:

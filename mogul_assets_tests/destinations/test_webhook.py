@@ -30,7 +30,8 @@ from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.destinations.webhook import WebhookDestination
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
-from mogul_assets.messages.message import Message, News, Outcome
+from mogul_assets.messages.message import Message, News, Outcome, State
+from mogul_assets.messages.sending import UNUSABLE
 from mogul_assets.settings import load
 from mogul_assets_tests.peers import servers
 from mogul_assets_tests.peers.receiver import SECRET, Receiver, Reply
@@ -409,6 +410,39 @@ def test_of_a_long_answer_the_beginning_is_kept_in_one_line(hook):
     assert text.startswith("it fell")
     assert len(text) <= 300
     assert text.isprintable()
+
+
+def waiting(hook, folder, url):
+    """A webhook that one movement is new to, and its table."""
+    place = hook(url)
+    with place.ledger.open() as ledger:
+        ledger.standing("hook", NOW - timedelta(hours=1))
+    return place, table_of(folder, [news_row(0)], dataset="movement_news", key=["movement_key"])
+
+
+def test_a_receivers_own_words_are_with_the_try_and_in_no_error(hook, tmp_path):
+    """It may repeat what it was sent."""
+    with Receiver(lambda _: Reply(422, body=b"steve@example.com is unknown")).running() as receiver:
+        place, table = waiting(hook, tmp_path, receiver.url)
+        with pytest.raises(DestinationUnavailable, match=r"\(422\)") as raised:
+            place.tell([table])
+    assert "steve" not in str(raised.value)
+    with place.ledger.open() as ledger:
+        (one,) = ledger.records("hook")
+        assert one.reason == "422"
+        assert ledger.record(one.id).tries[0].answer == "steve@example.com is unknown"
+
+
+def test_what_waits_for_one_whose_variable_is_not_set_is_due_in_some_minutes(hook, tmp_path, monkeypatch):
+    """Left due, the sensor would start a run every few seconds."""
+    place, table = waiting(hook, tmp_path, "https://receiver.invalid/")
+    monkeypatch.delenv("WEBHOOK_SECRET")
+    began = datetime.now(UTC)
+    with pytest.raises(ConfigurationError, match="WEBHOOK_SECRET is not set"):
+        place.tell([table])
+    with place.ledger.open() as ledger:
+        assert ledger.counts("hook") == {State.WAITING: 1}
+        assert ledger.next_due()["hook"] >= began + UNUSABLE
 
 
 @contextmanager
