@@ -64,12 +64,13 @@ def list_(project: Project, destination: str | None, *, states: tuple[str, ...],
         shown.as_json([_plain(each) for each in found])
         return OK
     shown.table(
-        ("message", "destination", "what", "state", "tries:", "enqueued", "next try", "why"),
+        ("message", "destination", "what", "about", "state", "tries:", "enqueued", "next try", "why"),
         (
             (
                 one.id,
                 one.destination,
                 one.kind,
+                one.subject,
                 one.state,
                 one.attempts,
                 _moment(one.enqueued_at),
