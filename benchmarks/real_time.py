@@ -27,13 +27,13 @@ from mogul_assets_tests.peers.receiver import SECRET, Receiver
 ROOT = Path(__file__).parents[1]
 BEHIND = timedelta(hours=11)
 """The account's clock is behind ours: what happens as it catches up is news, and not yet late."""
-STEP = timedelta(minutes=10)
+STEP = timedelta(minutes=20)
 
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
     arguments.add_argument("--movements", type=int, default=20)
-    arguments.add_argument("--customers", type=int, default=4000)
+    arguments.add_argument("--customers", type=int, default=20_000)
     arguments.add_argument("--refresh", action="store_true", help="Full refreshes run meanwhile.")
     asked = arguments.parse_args()
     born = datetime.now(UTC) - BEHIND

@@ -158,7 +158,9 @@ def _pulse(account: AccountResource, now: datetime) -> tuple[str | None, str | N
 
 
 def _forget_old_runs(instance: dg.DagsterInstance) -> None:
-    old = instance.get_run_records(dg.RunsFilter(job_name=NEWS), limit=KEPT_RUNS + 20)[KEPT_RUNS:]
-    for record in old:
-        if record.dagster_run.is_finished:
+    """Remove runs of this job but for the newest, with their events and logs; what failed goes no sooner than that."""
+    for statuses in ([dg.DagsterRunStatus.SUCCESS], [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]):
+        of_these = dg.RunsFilter(job_name=NEWS, statuses=statuses)
+        for record in instance.get_run_records(of_these, limit=KEPT_RUNS + 20)[KEPT_RUNS:]:
             instance.delete_run(record.dagster_run.run_id)
+            instance.compute_log_manager.delete_logs(prefix=[record.dagster_run.run_id])
