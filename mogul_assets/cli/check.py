@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import click
 
@@ -10,7 +10,9 @@ from mogul_assets.account.check import Finding, Level, check_account
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, WRONG, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError, MogulError
+from mogul_assets.settings import Entry
 
 CONFIGURATION = "configuration"
 
@@ -37,7 +39,9 @@ def command(project: Project, destinations: tuple[str, ...], *, look: bool, as_j
     something is configured wrong, with 1 where something is refused.
     """
     findings = [*_account(project)] if look else [*_key(project)]
-    findings += [finding for entry in project.entries(destinations) for finding in _destination(project, entry.name)]
+    entries = project.entries(destinations)
+    findings += _ledger(project, entries)
+    findings += [finding for entry in entries for finding in _destination(project, entry.name)]
     if as_json:
         shown.as_json(findings)
     else:
@@ -68,6 +72,26 @@ def _account(project: Project) -> Iterator[Finding]:
     if configured[0].level is Level.OK:
         with pretend.account(project):
             yield from check_account(project.account(**PATIENCE)).findings
+
+
+def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:
+    """That messages can be written down, and which of the destinations are sent none any more."""
+    names = {entry.name for entry in entries if entry.habits.messages}
+    if not names:
+        return
+    try:
+        with LedgerResource.of(project.settings.ledger).open() as ledger:
+            known = [one for one in ledger.known() if one.name in names]
+    except MogulError as error:
+        subject = f"ledger {CONFIGURATION}" if isinstance(error, ConfigurationError) else "ledger"
+        yield Finding(Level.PROBLEM, subject, error.message, error.remedy)
+        return
+    yield Finding(Level.OK, "ledger", "can be written to")
+    for one in known:
+        if one.disabled_at is not None:
+            text = f"disabled since {one.disabled_at:%Y-%m-%d %H:%M} UTC: {one.disabled_reason}"
+            remedy = f"mend the receiver, then  mogul destinations resume {one.name}"
+            yield Finding(Level.PROBLEM, f"{one.name}: be sent to", text, remedy)
 
 
 def _destination(project: Project, name: str) -> Iterator[Finding]:

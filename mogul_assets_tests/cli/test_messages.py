@@ -121,6 +121,15 @@ def test_a_destination_that_was_disabled_is_sent_to_again(hooked):
     assert "1 waiting, 1 failed" in status.stdout
     assert "1 messages wait" in hooked.mogul("destinations", "resume", "hook").stdout
     assert hooked.mogul("destinations", "resume", "hook").stdout == "hook was not disabled\n"
+    assert hooked.mogul("check", "hook").exit_code == 0
+
+
+def test_a_ledger_that_cannot_be_used_is_found_by_the_check(hooked):
+    file = hooked.folder / "mogul.yaml"
+    hooked.write(f"{file.read_text()}ledger: {{url: {{env: LEDGER_URL}}}}\n")
+    checked = hooked.mogul("check", "hook", LEDGER_URL=None)
+    assert checked.exit_code == 2
+    assert "LEDGER_URL is not set" in checked.stdout
 
 
 def test_a_test_message_is_sent_where_it_is_asked_for(hooked, receiver):
