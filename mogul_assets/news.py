@@ -90,7 +90,8 @@ def past_news(store: Store, start: datetime, end: datetime, *, generation: str) 
     info = known_account(store)
     if store.table(MRR_MOVEMENTS.name) is None:
         raise DataRefused("the store has no mrr_movements yet", remedy="refresh the account first: mogul sync")
-    folder = store.root / "data" / f"{MOVEMENT_NEWS.name}" / generation
+    # Not among the news, whose files go after minutes: somebody is asked first, and a replay takes its time.
+    folder = store.root / "data" / "replay" / generation
     with durable.writing_to(store.root), working(store, generation, "replay") as (connection, _):
         register(connection, store, MRR_MOVEMENTS.name)
         connection.execute(
