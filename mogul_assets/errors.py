@@ -79,3 +79,7 @@ class DestinationUnreachable(DestinationUnavailable):
 
 class DestinationRefused(TerminalError):
     """The destination will not take the delivery as it is."""
+
+
+class DestinationDisabled(DestinationRefused):
+    """Nothing is sent to the destination until somebody resumes it: its receiver took nothing any more."""

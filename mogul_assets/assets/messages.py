@@ -26,13 +26,15 @@ from mogul_assets.assets.deliveries import (
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.destinations.base import Delivered, Destination
 from mogul_assets.destinations.configured import Misconfigured
-from mogul_assets.errors import MogulError, TerminalError
+from mogul_assets.errors import DestinationDisabled, MogulError, TerminalError
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import group_of
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
 REAL_TIME = "real_time"
+STARTED_BY_SENSOR = "dagster/sensor_name"
+"""Dagster's own tag of a run that nobody started by hand."""
 
 
 def news_asset() -> dg.AssetsDefinition:
@@ -93,6 +95,12 @@ def real_time_assets(entries: Sequence[Entry], destinations: Mapping[str, Destin
                     entry = begun[done]
                     try:
                         delivered = done.result()
+                    except DestinationDisabled as error:
+                        # The run that disabled it failed, and that once is enough to be told by night.
+                        if STARTED_BY_SENSOR not in context.run.tags:
+                            errors.append((entry.name, error))
+                        context.log.warning(str(error))
+                        continue
                     except Exception as error:  # noqa: BLE001 - of one destination: the others are told
                         errors.append((entry.name, error))
                         continue

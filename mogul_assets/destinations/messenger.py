@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome
-from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import ConfigurationError, DestinationDisabled, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages import sending
 from mogul_assets.messages.ledger import Enqueued, Ledger, Replayed
 from mogul_assets.messages.message import Draft, News, State
@@ -98,14 +98,15 @@ class Messenger(Destination):
 
         Raises:
             DestinationUnavailable: some messages were not taken; they wait in the ledger for their next try.
-            DestinationRefused: some never will be, or the destination is disabled.
+            DestinationRefused: some never will be, or the destination is disabled from now on.
+            DestinationDisabled: it was so before.
         """
         began, moment = time.monotonic(), sending.now()
         with self.ledger.open() as ledger:
             enqueued = self._written_down(ledger, tables, moment, anew=anew)
             standing = ledger.standing(self.name, moment)
             if standing.disabled_at is not None:
-                raise DestinationRefused(
+                raise DestinationDisabled(
                     f"{self.name} is disabled since {standing.disabled_at:%Y-%m-%d %H:%M} UTC: "
                     f"{standing.disabled_reason}; what is news waits in the ledger",
                     remedy=self._resume,

@@ -21,7 +21,7 @@ from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
 from mogul_assets_tests.automation.conftest import started, tick
 from mogul_assets_tests.peers.receiver import SECRET, Receiver, Reply
-from mogul_assets_tests.project import NOW, Project
+from mogul_assets_tests.project import NOW, Project, failures_of
 
 BORN = NOW - timedelta(hours=8)
 """The company's clock is behind ours: what happens to it as time passes is news, and not yet late."""
@@ -242,6 +242,21 @@ def test_a_receiver_that_never_answers_holds_up_no_other(hooked, receiver):
         assert waited < 10
         with project.ledger.open() as ledger:
             assert ledger.counts("hook0")[State.WAITING] >= len(fresh)
+
+
+def test_a_receiver_that_wants_no_more_is_told_of_once(hooked, receiver):
+    with Receiver(lambda number: Reply(410)).running() as gone:
+        project = hooked(gone, receiver)
+        happened(project, 4)
+        by_sensor = {"dagster/sensor_name": NEWS}
+        first = project.run(NEWS, by_sensor)
+        assert "hook0 is disabled from now on" in failures_of(first)["real_time"]
+        told = len(receiver.messages)
+        happened(project, 3)
+        assert project.run(NEWS, by_sensor).success
+        assert len(receiver.messages) > told
+        assert len(gone.taken) <= 8
+        assert "hook0 is disabled since" in failures_of(project.run(NEWS))["real_time"]
 
 
 def test_before_the_first_refresh_the_sensor_says_what_to_do(tmp_path, instance, monkeypatch, serving):
