@@ -324,7 +324,7 @@ class Ledger:
 
     def knows(self, destination: str, subjects: Sequence[str]) -> bool:
         """Whether there is a message of each of these subjects, whatever became of it."""
-        with self._transaction() as connection:
+        with self._transaction(reads=True) as connection:
             found = connection.execute(
                 sa.select(MESSAGE.c.subject)
                 .where(MESSAGE.c.destination == destination, MESSAGE.c.subject.in_(subjects))
