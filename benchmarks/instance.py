@@ -1,8 +1,8 @@
 """How large Dagster's folder grows with a run of ``news`` a minute: it is measured as the runs are removed by age.
 
-``python -m benchmarks.instance [--runs 260]``: so many runs, each of which finds the account changed, in processes'
-own folders with the project's ``dagster.yaml``; before each the sensor removes what is too old. Prints the folder's
-size on the way: with the runs that are kept reached, it has to stay.
+``python -m benchmarks.instance [--runs 100 --kept 40]``: so many runs, in a folder with the project's ``dagster.yaml``;
+before each, what the sensor does is done: those beyond the newest are removed. Prints the folder's size on the way,
+which has to stay once so many are reached as are kept.
 """
 
 import argparse
@@ -26,8 +26,10 @@ from benchmarks.real_time import mogul, project  # isort: skip
 
 def main() -> None:
     arguments = argparse.ArgumentParser()
-    arguments.add_argument("--runs", type=int, default=260)
+    arguments.add_argument("--runs", type=int, default=100)
+    arguments.add_argument("--kept", type=int, default=40)
     asked = arguments.parse_args()
+    news.KEPT_RUNS = asked.kept
     company = generate(seed=5, now=datetime.now(UTC) - timedelta(hours=11), customers=1000)
     folder = Path(tempfile.mkdtemp(prefix="mogul-instance-"))
     try:

@@ -22,7 +22,7 @@ from mogul_assets.assets.messages import news_asset, real_time_assets, together_
 from mogul_assets.assets.reads import read_assets
 from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
 from mogul_assets.automation.news import news_sensor
-from mogul_assets.automation.schedules import deliveries_sensor, destination_schedule
+from mogul_assets.automation.schedules import daily_refresh, deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
@@ -100,6 +100,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         schedules=[
             *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
             *([expiry(linking)] if linking else []),
+            *([daily_refresh(store, since, refresh)] if told and not scheduled else []),
         ],
         sensors=sensors,
         executor=dg.in_process_executor,

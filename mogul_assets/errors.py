@@ -77,6 +77,10 @@ class DestinationUnreachable(DestinationUnavailable):
     """The destination as a whole is not there: whatever else a run has for it need not be tried."""
 
 
+class MessagesWaiting(DestinationUnavailable):
+    """Some messages were not taken. They are written down, each with the time of its next try."""
+
+
 class DestinationRefused(TerminalError):
     """The destination will not take the delivery as it is."""
 

@@ -26,6 +26,7 @@ from mogul_assets.errors import (
     DataRefused,
     DestinationRefused,
     DestinationUnreachable,
+    MessagesWaiting,
     MogulError,
     TerminalError,
     TransientError,
@@ -147,7 +148,7 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
         MogulError: what the destination raises.
     """
     if isinstance(destination, Messenger):
-        return tell(destination, [table], store, [table.dataset])
+        return tell(destination, [table], store, [table.dataset], again=again)
     opened, began = store.open(), time.monotonic()
     try:
         with discreet(destination):
@@ -177,10 +178,12 @@ def tell(
     datasets: Sequence[str],
     *,
     anew: bool = False,
+    again: bool = False,
 ) -> Delivered:
     """Tell what these tables say, and remember of each of the ``datasets`` how that went.
 
-    ``anew``: also what was told before. Another try is the ledger's to begin, message by message.
+    ``anew``: also what was told before. ``again``: this is another try of what could not be written down; what was
+    has its next try in the ledger, message by message.
 
     Raises:
         MogulError: what the destination raises.
@@ -194,7 +197,7 @@ def tell(
                 delivered = destination.deliver(tables[0])
     except Exception as error:
         for name in datasets:
-            _failed(opened, destination, name, error)
+            _failed(opened, destination, name, error, again=again)
         raise
     for name in datasets:
         opened.told(
@@ -255,8 +258,9 @@ def _failed(
 ) -> None:
     # The text of others' errors may quote a customer's data: their kind is enough to look for the run.
     said = str(error) if isinstance(error, MogulError) else f"unexpected {type(error).__name__} → look at its run"
-    waits = isinstance(error, TransientError) and not isinstance(destination, Messenger)
-    wait = AGAIN_AFTER if waits else ()
+    # What is told as it happens is told by the next look at the account, and what is written down by the ledger.
+    elsewhere = isinstance(error, MessagesWaiting) or (isinstance(destination, Messenger) and destination.real_time)
+    wait = AGAIN_AFTER if isinstance(error, TransientError) and not elsewhere else ()
     store.failed(destination.name, dataset, said, at=at, again_after=wait, again=again)
 
 

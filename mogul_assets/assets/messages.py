@@ -14,6 +14,7 @@ from mogul_assets import news
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.assets.deliveries import (
+    ATTEMPT,
     DESTINATION,
     KINDS,
     NEWS_ASSET,
@@ -113,7 +114,10 @@ def real_time_assets(entries: Sequence[Entry], destinations: Mapping[str, Destin
 
 
 def together_assets(entry: Entry, destination: Destination, since: Month) -> dg.AssetsDefinition:
-    """``<destination>/<dataset>`` of a destination that tells its datasets in one message: one step."""
+    """``<destination>/<dataset>`` of a destination that tells its datasets in one message: one step, all or none.
+
+    A part of them by hand would be taken for the period's message, and the whole would not follow.
+    """
 
     @dg.multi_asset(
         name=f"{entry.name}_together",
@@ -121,14 +125,12 @@ def together_assets(entry: Entry, destination: Destination, since: Month) -> dg.
             _spec(entry, name, key(DATASETS[name]), f"{name}, in one message with the others", destination)
             for name in entry.datasets
         ],
-        can_subset=True,
         required_resource_keys={"store", entry.name},
     )
     def told(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-        wanted = [name for name in entry.datasets if delivery_key(entry, name) in context.selected_asset_keys]
         with failures():
-            tables = [standing(context.resources.store.open(), name, since) for name in wanted]
-            delivered = _told(context, entry, tables, wanted)
+            tables = [standing(context.resources.store.open(), name, since) for name in entry.datasets]
+            delivered = _told(context, entry, tables, entry.datasets)
         for table in tables:
             metadata = {**metadata_of(delivered, table), "dagster/row_count": table.rows}
             yield dg.MaterializeResult(asset_key=delivery_key(entry, table.dataset), metadata=metadata)
@@ -156,7 +158,8 @@ def _told(
     manager = getattr(context.resources, entry.name)
     if not isinstance(manager, DestinationIOManager):
         raise TypeError(f"{entry.name} is an IO manager of your own: it gets assets of its own, not these")
-    return tell(manager.destination, tables, context.resources.store, datasets)
+    again = ATTEMPT in context.run.tags
+    return tell(manager.destination, tables, context.resources.store, datasets, again=again)
 
 
 def _raise(errors: Sequence[tuple[str, Exception]]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 import msgspec
+from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from mogul_assets.account.client import Limits
 from mogul_assets.assets.common import AccountResource
@@ -80,6 +81,8 @@ def news_sensor(
             with ledger.open() as remembered:
                 _first_seen(remembered, told, now)
                 due = {name for name, at in remembered.next_due().items() if at <= now}
+                if now.minute == 0:
+                    remembered.purge(now)
                 behind = _behind(remembered, told, seen_at(opened), now)
         except MogulError as error:
             yield dg.SkipReason(str(error))
@@ -110,8 +113,12 @@ def news_sensor(
             keys = [delivery_key(told[name], told[name].datasets[0]) for name in wanted]
             # While the account does not answer, what is written down already is sent all the same.
             read = [NEWS_ASSET] if pulse is not None else []
-            yield dg.RunRequest(job_name=NEWS, run_key=f"due {now.isoformat()}", asset_selection=[*read, *keys])
+            due_now = f"due {now.isoformat()}"
+            yield dg.RunRequest(job_name=NEWS, run_key=due_now, asset_selection=[*read, *keys], asset_check_keys=[])
         else:
+            if pulse is not None and not lost:
+                with ledger.open() as remembered:
+                    remembered.looked(told, now)
             yield dg.SkipReason(problem or "nothing new")
 
     return sensor
@@ -162,5 +169,9 @@ def _forget_old_runs(instance: dg.DagsterInstance) -> None:
     for statuses in ([dg.DagsterRunStatus.SUCCESS], [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]):
         of_these = dg.RunsFilter(job_name=NEWS, statuses=statuses)
         for record in instance.get_run_records(of_these, limit=KEPT_RUNS + 20)[KEPT_RUNS:]:
-            instance.delete_run(record.dagster_run.run_id)
-            instance.compute_log_manager.delete_logs(prefix=[record.dagster_run.run_id])
+            run_id = record.dagster_run.run_id
+            instance.delete_run(run_id)
+            instance.compute_log_manager.delete_logs(prefix=[run_id])
+            # SQLite keeps a file for each run, 147 KB of it with nothing left in it.
+            if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+                Path(instance.event_log_storage.path_for_shard(run_id)).unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from mogul_assets.automation.jobs import REFRESH, delivery, refresh_range
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import MogulError
-from mogul_assets.settings import Entry
+from mogul_assets.settings import HOUR, NAMED_SCHEDULES, Entry
 from mogul_assets.store.store import Store, group_of
 from mogul_assets.store.window import Month
 
@@ -50,6 +50,24 @@ def destination_schedule(entry: Entry, store: Path, since: Month, job: Any) -> d
                 "mogul/asked_by": entry.name,
             },
         )
+
+    return schedule
+
+
+def daily_refresh(store: Path, since: Month, job: Any) -> dg.ScheduleDefinition:
+    """Once a day, where no destination has a schedule: messages tell of customers, plans and rates, too."""
+
+    @dg.schedule(
+        name="refresh_daily",
+        job=job,
+        cron_schedule=NAMED_SCHEDULES["daily"].format(hour=HOUR),
+        execution_timezone="UTC",
+        default_status=dg.DefaultScheduleStatus.RUNNING,
+        description="Refresh the account once a day, for no destination has a schedule that does.",
+    )
+    def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
+        tick = context.scheduled_execution_time.astimezone(UTC)
+        return dg.RunRequest(run_key=tick.isoformat(), tags=refresh_range(Store(store), since, tick))
 
     return schedule
 

@@ -82,11 +82,17 @@ def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:
     try:
         with LedgerResource.of(project.settings.ledger).open() as ledger:
             known = [one for one in ledger.known() if one.name in names]
+            strays = ledger.next_due().keys() - project.settings.destinations.keys()
     except MogulError as error:
         subject = f"ledger {CONFIGURATION}" if isinstance(error, ConfigurationError) else "ledger"
         yield Finding(Level.PROBLEM, subject, error.message, error.remedy)
         return
     yield Finding(Level.OK, "ledger", "can be written to")
+    for name in sorted(strays):
+        text = f"messages wait for '{name}', which the file no longer has"
+        yield Finding(
+            Level.WARNING, "ledger", text, f"give the destination its name back, or: mogul messages list {name}"
+        )
     for one in known:
         if one.disabled_at is not None:
             text = f"disabled since {one.disabled_at:%Y-%m-%d %H:%M} UTC: {one.disabled_reason}"

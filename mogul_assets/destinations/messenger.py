@@ -13,7 +13,7 @@ import dagster as dg
 from pydantic import Field
 
 from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome
-from mogul_assets.errors import ConfigurationError, DestinationDisabled, DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import ConfigurationError, DestinationDisabled, DestinationRefused, MessagesWaiting
 from mogul_assets.messages import sending
 from mogul_assets.messages.ledger import Enqueued, Ledger, Replayed
 from mogul_assets.messages.message import Draft, News, State
@@ -97,7 +97,7 @@ class Messenger(Destination):
             anew: also what was told before, as a message of its own ("send now").
 
         Raises:
-            DestinationUnavailable: some messages were not taken; they wait in the ledger for their next try.
+            MessagesWaiting: some messages were not taken; they wait in the ledger for their next try.
             DestinationRefused: some never will be, or the destination is disabled from now on.
             DestinationDisabled: it was so before.
         """
@@ -177,7 +177,7 @@ class Messenger(Destination):
                 f"{self.name}: {lost:,} of {tried:,} messages came to no good end ({drained.problem})", remedy=look
             )
         if drained.again:
-            raise DestinationUnavailable(
+            raise MessagesWaiting(
                 f"{self.name}: {drained.again:,} of {tried:,} tries were not taken ({drained.problem}); "
                 f"{waiting:,} messages wait for their next one",
                 remedy=look,
@@ -191,7 +191,7 @@ class Messenger(Destination):
         return [
             Leftover(
                 what="what was sent, at its receivers, and its messages in the ledger",
-                remove="delete the former there; the latter go by age",
+                remove="delete the former there; what the latter say goes after 90 days",
             )
         ]
 

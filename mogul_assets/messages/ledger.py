@@ -33,6 +33,10 @@ from mogul_assets.messages.tables import ATTEMPT, DESTINATION, HEAD, MESSAGE, OP
 
 LATE = timedelta(hours=12)
 """How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""
+PAYLOADS_KEPT = timedelta(days=90)
+"""A mail of 10 MB a day to one recipient would be 5 GB a year."""
+LOOKS_APART = timedelta(minutes=10)
+"""How often a look that found nothing is written down."""
 CLAIMED_FOR = timedelta(minutes=3)
 """Longer than any try may take; of a process of this machine that died, claims are released at once."""
 CHUNK = 500
@@ -64,6 +68,12 @@ class Standing:
     failing_since: datetime | None = None
     disabled_at: datetime | None = None
     disabled_reason: str | None = None
+    looked_at: datetime | None = None
+
+    @property
+    def last_look(self) -> datetime:
+        """When the account was last looked at for it, whether anything was new or not; at first its beginning."""
+        return max(self.polled_at or self.started_at, self.looked_at or self.started_at)
 
 
 @dataclass
@@ -271,6 +281,18 @@ class Ledger:
             return Standing(name, now)
         return Standing(*row)
 
+    def looked(self, destinations: Iterable[str], at: datetime) -> None:
+        """The account had nothing new: what comes later and is dated long before is late."""
+        with self._transaction() as connection:
+            connection.execute(
+                DESTINATION.update()
+                .where(
+                    DESTINATION.c.name.in_(list(destinations)),
+                    sa.or_(DESTINATION.c.looked_at.is_(None), DESTINATION.c.looked_at < at - LOOKS_APART),
+                )
+                .values(looked_at=at)
+            )
+
     def disable(self, destination: str, reason: str, now: datetime) -> None:
         """Send nothing to it until ``resume``. What is news is still written down."""
         with self._transaction(destination) as connection:
@@ -349,7 +371,7 @@ class Ledger:
         ``LATE`` before the last look is left out.
         """
         done, began = Enqueued(), self.standing(destination, now)
-        late_before = (began.polled_at or began.started_at) - LATE
+        late_before = began.last_look - LATE
         # A transaction for each lot, and none while the next is read: others send meanwhile, and one file has one
         # writer. A process that dies between two lots leaves to the next look what it did not write down.
         for chunk in _chunks(each for each in news if each.date >= began.started_at):
@@ -765,6 +787,20 @@ class Ledger:
                 )
             )
         return due
+
+    def purge(self, now: datetime) -> int:
+        """Forget what messages said that came to their end ``PAYLOADS_KEPT`` ago; that they were stays known."""
+        with self._transaction() as connection:
+            gone = connection.execute(
+                MESSAGE.update()
+                .where(
+                    MESSAGE.c.state.not_in(OPEN),
+                    MESSAGE.c.settled_at < now - PAYLOADS_KEPT,
+                    MESSAGE.c.payload.is_not(None),
+                )
+                .values(payload=None)
+            )
+        return gone.rowcount
 
     # -- looking ----------------------------------------------------------------------------------------------
 

@@ -67,6 +67,7 @@ DESTINATION = Table(
     Column("failing_since", Moment, comment="the first failed try since the last success"),
     Column("disabled_at", Moment),
     Column("disabled_reason", Text),
+    Column("looked_at", Moment, comment="when the account was last seen to have nothing new"),
 )
 
 MESSAGE = Table(

@@ -259,6 +259,24 @@ def test_a_receiver_that_wants_no_more_is_told_of_once(hooked, receiver):
         assert "hook0 is disabled since" in failures_of(project.run(NEWS))["real_time"]
 
 
+def test_a_look_that_finds_nothing_is_a_look(hooked, receiver):
+    project = hooked(receiver)
+    sensor = sensor_of(project)
+    cursor = tick(project, sensor).cursor
+    news(project)
+    later = datetime.now(UTC) + timedelta(days=10)
+    assert not tick(project, sensor_of(project, lambda: later), cursor).run_requests
+    with project.ledger.open() as ledger:
+        (standing,) = ledger.known()
+    assert standing.last_look == later
+
+
+def test_where_no_destination_has_a_schedule_the_account_is_read_once_a_day(hooked, receiver):
+    project = hooked(receiver)
+    schedule = project.definitions.resolve_schedule_def("refresh_daily")
+    assert (schedule.cron_schedule, schedule.job_name) == ("0 9 * * *", "refresh")
+
+
 def test_before_the_first_refresh_the_sensor_says_what_to_do(tmp_path, instance, monkeypatch, serving):
     monkeypatch.setenv("HOOK_SECRET", SECRET)
     hook = HOOK.format(url="https://example.com")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mogul_assets.errors import ConfigurationError, DataRefused, LedgerUnavailable, LedgerUnusable
-from mogul_assets.messages.ledger import CHUNK, CLAIMED_FOR, Ledger
+from mogul_assets.messages.ledger import CHUNK, CLAIMED_FOR, PAYLOADS_KEPT, Ledger
 from mogul_assets.messages.message import Answer, Draft, Outcome, State, Tried
 from mogul_assets.messages.sending import Policy
 from mogul_assets.messages.tables import METADATA
@@ -651,3 +651,17 @@ def test_a_connection_that_is_lost_is_told_and_made_again(peer):
         with pytest.raises(LedgerUnavailable):
             ledger.enqueue(HOOK, (redshift.asked(peer("redshift"), end) and one for one in compose([news("b")])), NOW)
         assert send(ledger) == ["a"]
+
+
+def test_what_messages_said_is_forgotten_and_that_they_were_sent_is_not(tmp_path):
+    with Ledger(ledgers.url_of(tmp_path)) as ledger:
+        ledger.standing("hook", NOW)
+        ledger.enqueue("hook", [Draft("mail", "sent", b"words", NOW), Draft("mail", "waits", b"words", NOW)], NOW)
+        policy = Policy(())
+        (first,) = ledger.claim("hook", 1, policy, NOW)
+        ledger.settle([Tried(first, Answer(Outcome.TAKEN, "250"), NOW, 0.1)], policy, NOW)
+        assert ledger.purge(NOW + PAYLOADS_KEPT - timedelta(minutes=1)) == 0
+        assert ledger.purge(NOW + PAYLOADS_KEPT + timedelta(minutes=1)) == 1
+        kept = {one.subject: one.payload for one in ledger.records("hook", payloads=True)}
+        assert kept == {"sent": None, "waits": b"words"}
+        assert ledger.knows("hook", ["sent"])

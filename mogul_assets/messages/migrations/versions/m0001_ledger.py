@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("failing_since", sa.DateTime, comment="the first failed try since the last success"),
         sa.Column("disabled_at", sa.DateTime),
         sa.Column("disabled_reason", sa.Text),
+        sa.Column("looked_at", sa.DateTime, comment="when the account was last seen to have nothing new"),
     )
     number = sa.BigInteger().with_variant(sa.Integer, "sqlite")
     op.create_table(
