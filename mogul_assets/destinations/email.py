@@ -150,7 +150,7 @@ class EmailDestination(Messenger):
 
     def preview(self, table: Table) -> Preview:
         """The mails that would be sent now, and how many of the table's rows they would come with."""
-        period = self._period([table], datetime.now(UTC))
+        period = self.told_of([table], datetime.now(UTC))
         with tempfile.TemporaryDirectory(prefix="mogul-") as scratch:
             written = self._written(table, period, Path(scratch))
         return Preview(
@@ -163,7 +163,7 @@ class EmailDestination(Messenger):
 
     def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:
         """The mail as an HTML file, by its name. Nothing is put anywhere: links lead nowhere."""
-        letter, _ = self._letter(tables, now, putting=False)
+        letter, _ = self._letter(tables, now, self.told_of(tables, now), putting=False)
         return {f"{self.name}-{_hyphened(letter.period)}.html": mail.page(letter).encode()}
 
     def prove(self) -> str:
@@ -193,17 +193,17 @@ class EmailDestination(Messenger):
                 found.append(Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*")))
         return found
 
-    def subjects(self, tables: Sequence[Table], now: datetime) -> Sequence[str]:
-        """What ``composed`` would call its messages: who knows them all need not have them composed."""
-        return [f"{self._period(tables, now).subject} {recipient}" for recipient in self.recipients]
+    def subjects(self, period: Period) -> Sequence[str]:
+        return [f"{period.subject} {recipient}" for recipient in self.recipients]
 
-    def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
+    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
         """A mail to each recipient, with the files put where its links lead to.
 
         Raises:
             DestinationRefused: the archive is larger than may be attached, or the object store refuses the files.
         """
-        letter, attachments = self._letter(tables, now, putting=True)
+        period = period or self.told_of(tables, now)
+        letter, attachments = self._letter(tables, now, period, putting=True)
         return [
             Draft(
                 "mail",
@@ -211,7 +211,7 @@ class EmailDestination(Messenger):
                 mail.mail(letter, sender=self.sender, recipient=recipient, at=now, attachments=attachments),
                 due_at=now,
             )
-            for subject, recipient in zip(self.subjects(tables, now), self.recipients, strict=True)
+            for subject, recipient in zip(self.subjects(period), self.recipients, strict=True)
         ]
 
     def expire(self, now: datetime) -> int:
@@ -237,7 +237,7 @@ class EmailDestination(Messenger):
     def _lasting(self) -> timedelta:
         return LASTING[self.period]
 
-    def _period(self, tables: Sequence[Table], now: datetime) -> Period:
+    def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
         """The last one that was over when the account was read: of a later one it cannot tell all."""
         moment = min(now, *(table.read_at for table in tables))
         return last_period(self.period, moment, self.time_zone, week_begins=SUNDAY)
@@ -269,10 +269,9 @@ class EmailDestination(Messenger):
         return self.links_store
 
     def _letter(
-        self, tables: Sequence[Table], now: datetime, *, putting: bool
+        self, tables: Sequence[Table], now: datetime, period: Period, *, putting: bool
     ) -> tuple[mail.Letter, Sequence[mail.Attachment]]:
         """What the mails say, with what they carry themselves; files that links lead to are put there or not."""
-        period = self._period(tables, now)
         found = {table.dataset: table for table in tables}
         links: Sequence[str | None] = []
         attachments = []

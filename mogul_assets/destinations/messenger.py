@@ -18,9 +18,13 @@ from mogul_assets.messages import sending
 from mogul_assets.messages.ledger import Enqueued, Ledger, Replayed
 from mogul_assets.messages.message import Draft, News, State
 from mogul_assets.messages.news import news_of
+from mogul_assets.messages.periods import Period
 from mogul_assets.messages.sending import Drained, Policy, Send
 from mogul_assets.settings import LedgerSettings, Secret
 from mogul_assets.store.table import Table
+
+CAUGHT_UP = 7
+"""Periods that went by while nothing ran, and are told all the same: of more, the newest."""
 
 
 class LedgerResource(dg.ConfigurableResource[Any]):
@@ -74,13 +78,20 @@ class Messenger(Destination):
         """
         raise NotImplementedError
 
-    def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
-        """The messages that tell these datasets (a recap, a mail). One whose subject is known is not sent again."""
+    def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
+        """The last period that these tables can tell whole."""
         raise NotImplementedError
 
-    def subjects(self, tables: Sequence[Table], now: datetime) -> Sequence[str]:  # noqa: ARG002 - as declared
-        """What ``composed`` would call its messages; where all are known, nothing has to be composed."""
-        return ()
+    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
+        """The messages that tell these datasets (a recap, a mail) of a period: that of ``told_of``, or an earlier one.
+
+        One whose subject is known is not sent again.
+        """
+        raise NotImplementedError
+
+    def subjects(self, period: Period) -> Sequence[str]:
+        """What ``composed`` calls the messages of a period; where all are known, nothing has to be composed."""
+        raise NotImplementedError
 
     @abstractmethod
     def sending(self) -> AbstractAsyncContextManager[Send]:
@@ -152,19 +163,30 @@ class Messenger(Destination):
             return ledger.enqueue_news(
                 self.name, news_of(table), lambda news: self.drafts(news, moment), moment, seen_at=table.read_at
             )
-        expected = self.subjects(tables, moment)
-        if expected and not anew and ledger.knows(self.name, expected):
-            return Enqueued()
-        drafts = self.composed(tables, moment)
+        begun = ledger.standing(self.name, moment).started_at
         if anew:
-            drafts = [
-                replace(each, subject=f"{each.subject}, sent at {moment:%Y-%m-%d %H:%M:%S}")
-                for each in drafts
-                if each.left_out is None
-            ]
-        ledger.standing(self.name, moment)
-        ledger.enqueue(self.name, drafts, moment)
+            sent = f", sent at {moment:%Y-%m-%d %H:%M:%S}"
+            drafts = [each for each in self.composed(tables, moment) if each.left_out is None]
+            ledger.enqueue(self.name, [replace(each, subject=each.subject + sent) for each in drafts], moment)
+        else:
+            for period in self._untold(ledger, tables, moment, begun):
+                ledger.enqueue(self.name, self.composed(tables, moment, period), moment)
         return Enqueued()
+
+    def _untold(self, ledger: Ledger, tables: Sequence[Table], moment: datetime, begun: datetime) -> Sequence[Period]:
+        """The last period, if nobody was told of it, and those before it that went by untold; the oldest first."""
+        period = self.told_of(tables, moment)
+        subjects = set(self.subjects(period))
+        if ledger.known_among(self.name, list(subjects)) == subjects:
+            return []
+        periods = [period]
+        # Of an earlier one any message will do: a channel that is new since is told from now on.
+        while period.start > begun and len(periods) < CAUGHT_UP:
+            period = self.told_of(tables, period.start)
+            if ledger.known_among(self.name, self.subjects(period)):
+                break
+            periods.append(period)
+        return periods[::-1]
 
     def _judge(self, drained: Drained, waiting: int) -> None:
         look = f"mogul messages list {self.name}"

@@ -200,19 +200,19 @@ class SlackDestination(Messenger):
             for channel in self.channels
         ]
 
-    def composed(self, tables: Sequence[Table], now: datetime) -> Sequence[Draft]:
+    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
         """The recap of the last period that is over, for each channel; and what it leaves out, to be listed."""
-        period = self._told_of(tables, now)
+        period = period or self.told_of(tables, now)
         figures = self._figures(tables, period)
         said, picture = slack_blocks.recap(figures, self.time_zone), _picture(figures)
         recaps = [
             Draft(
                 kind="recap",
-                subject=f"{period.subject} {channel}",
+                subject=subject,
                 payload=_payload(channel, said, picture, figures.told),
                 due_at=period.end,
             )
-            for channel in self.channels
+            for subject, channel in zip(self.subjects(period), self.channels, strict=True)
         ]
         left_out = [
             Draft(kind="movement", subject=one.key, payload=b"", due_at=one.date, left_out=group.reason)
@@ -221,10 +221,10 @@ class SlackDestination(Messenger):
         ]
         return [*recaps, *left_out]
 
-    def subjects(self, tables: Sequence[Table], now: datetime) -> Sequence[str]:
-        return [f"{self._told_of(tables, now).subject} {channel}" for channel in self.channels]
+    def subjects(self, period: Period) -> Sequence[str]:
+        return [f"{period.subject} {channel}" for channel in self.channels]
 
-    def _told_of(self, tables: Sequence[Table], now: datetime) -> Period:
+    def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
         """The last period that was over when the account was read: a late try never tells half of the next."""
         return self._last(min(now, *(table.read_at for table in tables)))
 
@@ -325,7 +325,7 @@ class SlackDestination(Messenger):
         if self.real_time:
             rows, what = table.rows, "one message for each movement that is new"
         else:
-            figures = self._figures([table], self._told_of([table], datetime.now(UTC)))
+            figures = self._figures([table], self.told_of([table], datetime.now(UTC)))
             rows = figures.net.count
             what = f"one recap, {figures.period.subject}, of {rows} movements"
         columns = tuple((field.name, str(field.type)) for field in table.schema)
@@ -341,7 +341,7 @@ class SlackDestination(Messenger):
             if newest is None:
                 return {}
             return {f"{self.name}-movement.json": _readable(slack_blocks.movement(newest, self.custom_attributes))}
-        figures = self._figures(tables, self._told_of(tables, now))
+        figures = self._figures(tables, self.told_of(tables, now))
         name = f"{self.name}-{figures.period.subject.replace(' ', '-')}"
         picture = _picture(figures)
         return {f"{name}.json": _readable(slack_blocks.recap(figures, self.time_zone))} | (

@@ -344,15 +344,15 @@ class Ledger:
                     count += 1
         return count
 
-    def knows(self, destination: str, subjects: Sequence[str]) -> bool:
-        """Whether there is a message of each of these subjects, whatever became of it."""
+    def known_among(self, destination: str, subjects: Sequence[str]) -> set[str]:
+        """Those of the subjects that there is a message of, whatever became of it."""
         with self._transaction(reads=True) as connection:
             found = connection.execute(
                 sa.select(MESSAGE.c.subject)
                 .where(MESSAGE.c.destination == destination, MESSAGE.c.subject.in_(subjects))
                 .distinct()
             ).scalars()
-            return set(found) >= set(subjects)
+            return set(found)
 
     def enqueue_news(
         self, destination: str, news: Iterable[News], compose: Compose, now: datetime, *, seen_at: datetime

@@ -22,7 +22,7 @@ from dagster_gcp import GCSResource
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.destinations.email import DATASETS, LASTING, EmailDestination
 from mogul_assets.destinations.gcs import GCSDestination
-from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.destinations.messenger import CAUGHT_UP, LedgerResource
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages import sending
 from mogul_assets.messages.message import Message, Outcome, State
@@ -177,6 +177,30 @@ class TestMails:
         monday[0] += timedelta(days=1)
         email().tell([*read_at(tables[:1], monday[0]), *tables[1:]])
         assert len(server.received) == 2
+
+    def test_periods_that_went_by_untold_are_told_afterwards_the_oldest_first(self, email, tables, server, monday):
+        one = email(recipients=[ANNA])
+        one.tell(tables)
+        monday[0] += timedelta(days=3)
+        one.tell(read_at(tables, monday[0]))
+        with one.ledger.open() as ledger:
+            told = sorted(record.subject for record in ledger.records("finance"))
+        assert told == [f"daily 2026-11-{day} {ANNA}" for day in (22, 23, 24, 25)]
+        assert len(server.received) == 4
+
+    def test_of_many_the_newest_seven(self, email, tables, server, monday):
+        one = email(recipients=[ANNA])
+        one.tell(tables)
+        monday[0] += timedelta(days=30)
+        one.tell(read_at(tables, monday[0]))
+        assert len(server.received) == 1 + CAUGHT_UP
+
+    def test_a_recipient_who_is_new_is_told_from_now_on(self, email, tables, server, monday):
+        for _ in range(3):
+            email(recipients=[ANNA]).tell(read_at(tables, monday[0]))
+            monday[0] += timedelta(days=1)
+        email(recipients=[ANNA, BEN]).tell(read_at(tables, monday[0]))
+        assert [mail.recipients for mail in server.received].count((BEN,)) == 1
 
     def test_send_now_sends_it_once_more(self, email, tables, server, monday):
         email().tell(tables)

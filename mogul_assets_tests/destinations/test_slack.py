@@ -23,6 +23,7 @@ from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.destinations.slack import Payload, SlackDestination
 from mogul_assets.destinations.slack_blocks import digest, escaped, movement, plain, recap
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
+from mogul_assets.messages import sending
 from mogul_assets.messages.message import Message, News, Outcome
 from mogul_assets.messages.news import news_of
 from mogul_assets.messages.recap import Late, Listed, Sum
@@ -376,7 +377,9 @@ def test_its_days_are_those_of_its_time_zone(destination, tmp_path):
     assert "Days are those of Europe/Paris" in str(here[1].blocks)
 
 
-def test_what_came_after_the_recap_before_is_told(destination, workspace, tmp_path):
+def test_what_came_after_the_recap_before_is_told(destination, workspace, tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "now", lambda: NOW)
+    monkeypatch.setitem(sending.drain.__kwdefaults__, "clock", lambda: NOW)
     team = destination(period="weekly")
     before = NOW - timedelta(weeks=1)
     with team.ledger.open() as ledger:
