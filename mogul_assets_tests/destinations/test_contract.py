@@ -517,6 +517,7 @@ def test_two_deliveries_at_once_both_end_and_the_newer_wins(place, table, tmp_pa
         table([{"id": number, "word": generation} for number in range(2_000)], generation=generation)
         for generation in generations
     ]
+    place.destination(tmp_path)  # two children that make its bucket at once would meet
     for _ in range(3):
         for child in [killing.begin(deliver, place, tmp_path, one, one, one) for one in reversed(tables)]:
             killing.end(child)
