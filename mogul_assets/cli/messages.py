@@ -143,7 +143,7 @@ def retry(project: Project, which: tuple[str, ...], *, states: tuple[str, ...]) 
                 raise click.UsageError("a destination goes with --state, such as --state failed")
             _known(project, which[0])
             ids = [one.id for one in opened.records(which[0], [State(each) for each in states])]
-        again = sum(opened.retry(ids[at : at + 500], datetime.now(UTC)) for at in range(0, len(ids), 500))
+        again = opened.retry(ids, datetime.now(UTC))
     click.echo(f"{again:,} of {len(ids):,} messages are due now")
     if ids and not again:
         raise DataRefused("none of them can be sent again", remedy="look at their states: mogul messages list")
