@@ -10,7 +10,6 @@ from mogul_assets.account.check import Finding, Level, check_account
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, WRONG, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError, MogulError
 from mogul_assets.settings import Entry
 
@@ -80,7 +79,7 @@ def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:
     if not names:
         return
     try:
-        with LedgerResource.of(project.settings.ledger).open() as ledger:
+        with project.ledger() as ledger:
             known = [one for one in ledger.known() if one.name in names]
             strays = ledger.next_due().keys() - project.settings.destinations.keys()
     except MogulError as error:

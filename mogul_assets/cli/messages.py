@@ -12,19 +12,14 @@ import click
 
 from mogul_assets.cli import OK, Command, Group, shown
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import DataRefused
-from mogul_assets.messages.ledger import Ledger, Record
+from mogul_assets.messages.ledger import Record
 from mogul_assets.messages.message import State
 
 STATES = [state.value for state in State]
 state_option = click.option(
     "--state", "states", multiple=True, type=click.Choice(STATES), help="Only those; may be repeated."
 )
-
-
-def ledger(project: Project) -> Ledger:
-    return LedgerResource.of(project.settings.ledger).open()
 
 
 @click.group(
@@ -57,7 +52,7 @@ def command() -> None:
 def list_(project: Project, destination: str | None, *, states: tuple[str, ...], limit: int, as_json: bool) -> int:
     """Show messages of DESTINATION, or of all: what became of each, and when the next try is due. No customer data."""
     _known(project, destination)
-    with ledger(project) as opened:
+    with project.ledger() as opened:
         found = list(opened.records(destination, [State(each) for each in states], limit=limit))
         counts = opened.counts(destination) if destination else {}
     if as_json:
@@ -105,7 +100,7 @@ def _moment(moment: datetime | None) -> str:
 @pass_project
 def show(project: Project, message: str, *, as_json: bool) -> int:
     """Show MESSAGE with its payload, which is customer data, and every try with its answer."""
-    with ledger(project) as opened:
+    with project.ledger() as opened:
         one = opened.record(message)
     if as_json:
         shown.as_json(_plain(one))
@@ -136,7 +131,7 @@ def retry(project: Project, which: tuple[str, ...], *, states: tuple[str, ...]) 
 
     They are due at once: the sensor news sends them, or  mogul sync DESTINATION. What was left out stays so.
     """
-    with ledger(project) as opened:
+    with project.ledger() as opened:
         ids = list(which)
         if not which[0].startswith("msg_"):
             if len(which) > 1 or not states:
@@ -162,7 +157,7 @@ def retry(project: Project, which: tuple[str, ...], *, states: tuple[str, ...]) 
 def export(project: Project, destination: str | None, *, states: tuple[str, ...], payloads: bool) -> int:
     """Write the messages of DESTINATION, or of all, to stdout as CSV."""
     _known(project, destination)
-    with ledger(project) as opened:
+    with project.ledger() as opened:
         _csv(opened.records(destination, [State(each) for each in states], payloads=payloads), payloads=payloads)
     return OK
 
@@ -188,6 +183,6 @@ def _plain(one: Record) -> dict[str, object]:
 def _known(project: Project, destination: str | None) -> None:
     """Raises where nobody knows the destination: neither the file nor, of one that is gone, the ledger."""
     if destination is not None and destination not in project.settings.destinations:
-        with ledger(project) as opened:
+        with project.ledger() as opened:
             if destination not in {one.name for one in opened.known()}:
                 project.settings.entry(destination)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from mogul_assets.account.reader import Account
     from mogul_assets.destinations.base import Destination
+    from mogul_assets.messages.ledger import Ledger
     from mogul_assets.store.store import Store
 
 INSTANCE = """\
@@ -95,6 +96,12 @@ class Project:
         from mogul_assets.assets.common import AccountResource  # noqa: PLC0415 - brings Dagster
 
         return AccountResource.of(self.settings.account, self.settings.store.path).open(Limits(**limits))
+
+    def ledger(self) -> Ledger:
+        """The ledger, opened; to be used in a ``with``. Raises what ``LedgerResource.open`` does."""
+        from mogul_assets.destinations.messenger import LedgerResource  # noqa: PLC0415 - brings SQLAlchemy
+
+        return LedgerResource.of(self.settings.ledger).open()
 
     def entries(self, names: tuple[str, ...]) -> list[Entry]:
         """The destinations of these names; all of them where none is named."""

@@ -11,7 +11,6 @@ from rich.filesize import decimal
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.messages.message import State
 
 COLUMNS = (
@@ -128,7 +127,7 @@ def _states(project: Project, destination: str) -> list[Status]:
 
 def _told(project: Project, state: Status) -> Status:
     """With what the ledger knows: whether the destination is disabled, what waits, and when it is tried again."""
-    with LedgerResource.of(project.settings.ledger).open() as ledger:
+    with project.ledger() as ledger:
         standing = next((one for one in ledger.known() if one.name == state.destination), None)
         counts, due = ledger.counts(state.destination), ledger.next_due().get(state.destination)
     disabled = standing is not None and standing.disabled_at is not None
