@@ -49,6 +49,10 @@ class DataRefused(TerminalError):
     """A blocking check failed: the pointer stays, the new files lie beside it to look at."""
 
 
+class DeliveryHeld(DataRefused):
+    """Much of what was delivered before is gone: what lies at the destination stays until somebody allows the loss."""
+
+
 class StoreBusy(TransientError):
     """Another process writes to the store."""
 
