@@ -23,6 +23,7 @@ from ruamel.yaml.error import MarkedYAMLError
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import ConfigurationError
+from mogul_assets.guard import SHARE, share_of
 from mogul_assets.store.window import Month
 
 FILE = "mogul.yaml"
@@ -192,6 +193,8 @@ class Entry:
     on_refresh: bool = False
     period: str | None = None
     time_zone: str = "UTC"
+    guard: float | None = SHARE
+    """The share of a dataset's rows that may be gone at a delivery; ``None``: all of them."""
 
     @property
     def habits(self) -> Habits:
@@ -312,6 +315,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     time_zone = str(options.pop("time_zone", habits.time_zone))
     on_refresh = options.pop("on_refresh", False)
     wanted = options.pop("datasets", "all")
+    guard = options.pop("guard", f"{SHARE:.0%}")
     if problem is None and not isinstance(type_, str):
         problem = "it names no type; write  type: duckdb"
     named = habits.datasets if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
@@ -338,6 +342,10 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
     elif on_refresh and habits.messages:
         problem = problem or "on_refresh is not for messages; they have their schedule"
+    try:
+        share = share_of(guard)
+    except ValueError as error:
+        problem, share = problem or str(error), SHARE
     # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
     datasets = tuple(dataset for dataset in DATASETS if dataset in named) or habits.datasets
     return Entry(
@@ -351,6 +359,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         on_refresh=on_refresh is True,
         period=period,
         time_zone=time_zone,
+        guard=share,
     )
 
 
