@@ -45,7 +45,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     common = {**shared_resources(settings), **given}
     destinations = {name: configured(settings, entry, own.get(name), own) for name, entry in entries.items()}
     managers = {
-        name: DestinationIOManager(destination=destination, store=common["store"])
+        name: DestinationIOManager(destination=destination, store=common["store"], guard=entries[name].guard)
         for name, destination in destinations.items()
     }
     # An IO manager of one's own is handed what an asset of its own returns.

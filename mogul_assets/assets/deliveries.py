@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from pydantic import PrivateAttr
+from pydantic import Field, PrivateAttr
 
 from mogul_assets.assets.common import StoreResource, failures, months
 from mogul_assets.assets.datasets import column_schema, key
@@ -24,6 +24,7 @@ from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.errors import (
     ConfigurationError,
     DataRefused,
+    DeliveryHeld,
     DestinationRefused,
     DestinationUnreachable,
     MessagesWaiting,
@@ -31,6 +32,7 @@ from mogul_assets.errors import (
     TerminalError,
     TransientError,
 )
+from mogul_assets.guard import SHARE
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table
@@ -102,6 +104,8 @@ class DestinationIOManager(dg.ConfigurableIOManager):
 
     destination: dg.ResourceDependency[Destination]
     store: dg.ResourceDependency[StoreResource]
+    guard: float | None = Field(default=SHARE, description="The share of its rows that a dataset may lose; none: all.")
+    allow_loss: bool = Field(default=False, description="Deliver this once, however many rows are gone.")
     _unreachable: tuple[DestinationUnreachable, datetime] | None = PrivateAttr(default=None)
     """What this run met already, and when: thirteen datasets need not each wait for a destination that is not there."""
 
@@ -114,7 +118,8 @@ class DestinationIOManager(dg.ConfigurableIOManager):
                 _failed(self.store.open(), self.destination, table.dataset, error, again=again, at=at)
                 raise DestinationUnreachable(error.message, remedy=error.remedy)
             try:
-                delivered = deliver(self.destination, table, self.store, again=again)
+                guard = None if self.allow_loss else self.guard
+                delivered = deliver(self.destination, table, self.store, guard=guard, again=again)
             except DestinationUnreachable as error:
                 self._unreachable = error, datetime.now(UTC)
                 raise
@@ -139,18 +144,22 @@ class DestinationIOManager(dg.ConfigurableIOManager):
         return table_of_frame(obj, dataset=context.asset_key.path[-1], key=columns, folder=folder)
 
 
-def deliver(destination: Destination, table: Table, store: StoreResource, *, again: bool = False) -> Delivered:
+def deliver(
+    destination: Destination, table: Table, store: StoreResource, *, guard: float | None = None, again: bool = False
+) -> Delivered:
     """Deliver, and remember what arrived, or why it did not and when it is tried again.
 
-    ``again`` says that this is such a further try.
+    ``guard`` is the share of its rows that may be gone (``None``: all). ``again`` says that this is a further try.
 
     Raises:
+        DeliveryHeld: more is gone.
         MogulError: what the destination raises.
     """
     if isinstance(destination, Messenger):
         return tell(destination, [table], store, [table.dataset], again=again)
     opened, began = store.open(), time.monotonic()
     try:
+        _guarded(opened, destination, table, guard)
         with discreet(destination):
             delivered = destination.deliver(table)
     except Exception as error:
@@ -169,6 +178,15 @@ def deliver(destination: Destination, table: Table, store: StoreResource, *, aga
     else:
         opened.superseded(destination.name, table.dataset)
     return delivered
+
+
+def _guarded(store: Store, destination: Destination, table: Table, share: float | None) -> None:
+    """Raises ``DeliveryHeld`` where more than that share of what was delivered last is gone."""
+    if lost := store.lost(destination.name, table, share):
+        raise DeliveryHeld(
+            f"{destination.name}: {table.dataset} had {lost}: the old data stands",
+            remedy=f"if that is meant: mogul sync {destination.name} --allow-loss",
+        )
 
 
 def tell(

@@ -130,6 +130,12 @@ class Which(dg.Config):
     destination: str
 
 
+class Send(Which):
+    """Where to, and whether a dataset may have lost more of its rows than its ``guard`` allows."""
+
+    allow_loss: bool = False
+
+
 class Span(Which):
     """Which movements: dated from ``start`` on and before ``end``, days or moments in UTC."""
 
@@ -161,7 +167,7 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
         required_resource_keys=keys | {"store"},
         description="Deliver every dataset of one destination, whole, as the store holds it.",
     )
-    def send(context: dg.OpExecutionContext, config: Which) -> None:
+    def send(context: dg.OpExecutionContext, config: Send) -> None:
         with failures():
             entry, destination = chosen(context, config.destination)
             store: StoreResource = context.resources.store
@@ -170,7 +176,8 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
             if entry.habits.messages:
                 sent = dict.fromkeys(entry.datasets, tell(destination, tables, store, entry.datasets, anew=True))
             else:
-                sent = {table.dataset: deliver(destination, table, store) for table in tables}
+                guard = None if config.allow_loss else entry.guard
+                sent = {table.dataset: deliver(destination, table, store, guard=guard) for table in tables}
             for name, delivered in sent.items():
                 context.log_event(
                     AssetMaterialization(
@@ -231,16 +238,19 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
 
     first = next(iter(entries), "")
 
-    def configured(name: str) -> dg.RunConfig:
-        return dg.RunConfig(ops={name: Which(destination=first)})
-
     @dg.job(
-        name="send_now", config=configured("send"), description="Deliver to one destination now, outside its schedule."
+        name="send_now",
+        config=dg.RunConfig(ops={"send": Send(destination=first)}),
+        description="Deliver to one destination now, outside its schedule.",
     )
     def send_now() -> None:
         send()
 
-    @dg.job(name="test_destination", config=configured("test"), description="Test one destination; sends nothing.")
+    @dg.job(
+        name="test_destination",
+        config=dg.RunConfig(ops={"test": Which(destination=first)}),
+        description="Test one destination; sends nothing.",
+    )
     def test_destination() -> None:
         test()
 

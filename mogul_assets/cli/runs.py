@@ -83,15 +83,20 @@ def run(
     job: str,
     tags: Mapping[str, str],
     assets: Sequence[dg.AssetKey] | None = None,
+    *,
+    config: Mapping[str, Any] | None = None,
 ) -> Ran:
-    """Run a job, or these assets of it, to its end, and show how far it is on stderr."""
+    """Run a job, or these assets of it, to its end, and show how far it is on stderr.
+
+    ``config`` is run configuration, as the launchpad takes it.
+    """
     definition = project.definitions.resolve_job_def(job)
     run_id, began = dg.DagsterRun(job_name=job).run_id, time.monotonic()
     level = "DEBUG" if project.verbose else "CRITICAL"
     with _progress(job, len(assets or definition.nodes)) as heard:
         on.add_event_listener(run_id, heard)
         done = definition.execute_in_process(
-            run_config={"loggers": {"console": {"config": {"log_level": level}}}},
+            run_config={"loggers": {"console": {"config": {"log_level": level}}}, **(config or {})},
             instance=on,
             tags={**tags, PROCESS: process()},
             asset_selection=assets,

@@ -30,23 +30,25 @@ from mogul_assets.store.window import Month
         "mogul sync": "everything, everywhere",
         "mogul sync warehouse": "one destination",
         "mogul sync --full": "the whole history again",
+        "mogul sync warehouse --allow-loss": "what was held back because many rows are gone",
     },
 )
 @click.argument("destinations", nargs=-1)
 @click.option("--full", is_flag=True, help="The whole history again, from account.since on.")
+@click.option("--allow-loss", is_flag=True, help="Deliver this once, however many rows of a dataset are gone.")
 @shown.json_option
 @pass_project
-def command(project: Project, destinations: tuple[str, ...], *, full: bool, as_json: bool) -> int:
+def command(project: Project, destinations: tuple[str, ...], *, full: bool, allow_loss: bool, as_json: bool) -> int:
     """Refresh the account, then deliver to DESTINATIONS (all, where none is named).
 
     Reads and delivers what is needed: the current month, the last, and whatever was missed. Each delivery is a
     run of its own, which Dagster's UI shows; one that fails stops no other. Where the refresh fails, nothing is
     delivered.
     """
-    return told(synced(project, project.entries(destinations), full=full), as_json=as_json)
+    return told(synced(project, project.entries(destinations), full=full, allow_loss=allow_loss), as_json=as_json)
 
 
-def synced(project: Project, entries: Sequence[Entry], *, full: bool = False) -> list[Ran]:
+def synced(project: Project, entries: Sequence[Entry], *, full: bool = False, allow_loss: bool = False) -> list[Ran]:
     """Refresh, and deliver where that went well. With the sandbox account, one runs meanwhile."""
     since = project.settings.account.since
 
@@ -58,7 +60,9 @@ def synced(project: Project, entries: Sequence[Entry], *, full: bool = False) ->
             told = [NEWS_ASSET, *(delivery_key(entry, name) for name in entry.datasets)]
             return run(project, on, NEWS, {}, told)
         missing = delivery_tags(project.store, entry, entry.datasets, since, datetime.now(UTC))
-        return run(project, on, deliver_job_name(entry.name), whole() if full and missing else missing)
+        config = {"resources": {entry.name: {"config": {"allow_loss": True}}}} if allow_loss else {}
+        tags = whole() if full and missing else missing
+        return run(project, on, deliver_job_name(entry.name), tags, config=config)
 
     with pretend.account(project), instance(project) as on:
         unread = refresh_range(project.store, since, datetime.now(UTC))

@@ -30,6 +30,7 @@ from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset, Group
 from mogul_assets.catalog.datasets import DATASETS, INTERNAL, MOVEMENT_NEWS
 from mogul_assets.errors import StoreBusy, StoreDamaged
+from mogul_assets.guard import loss
 from mogul_assets.store import durable, raw
 from mogul_assets.store.raw import RawWriter
 from mogul_assets.store.table import DataFile, Table
@@ -84,7 +85,9 @@ class Pointer(msgspec.Struct, frozen=True):
 
 
 class Watermark(msgspec.Struct, frozen=True):
-    """What a delivery last achieved, and what went wrong since. ``files`` are the checksums delivered, by month.
+    """What a delivery last achieved, and what went wrong since.
+
+    ``files`` are the checksums delivered and ``rows_by_month`` their rows, by month (``""`` where it has none).
 
     ``attempts`` counts what failed one after the other, ``due_at`` is when the next one is to begin; ``None``: not
     by itself. ``transient`` says whether waiting can help. ``location`` is where it arrived.
@@ -97,6 +100,7 @@ class Watermark(msgspec.Struct, frozen=True):
     bytes: int = 0
     seconds: float = 0.0
     files: dict[str, str] = {}
+    rows_by_month: dict[str, int] = {}
     error: str | None = None
     failed_at: datetime | None = None
     transient: bool = False
@@ -360,11 +364,12 @@ class Store:
         """
         before = self.watermark(destination, table.dataset)
         elsewhere = before.location not in {"", location}
-        outside = {
-            month: sha256
-            for month, sha256 in before.files.items()
+        kept = {
+            month
+            for month in before.files
             if not (anew or elsewhere) and table.window is not None and not table.window.holds(Month.parse(month).start)
         }
+        outside = {month: before.files[month] for month in kept}
         files = {**outside, **{str(file.month or ""): file.sha256 for file in table.files}}
         arrived: dict[str, Any] = {
             "delivered_at": datetime.now(UTC),
@@ -372,6 +377,7 @@ class Store:
             "bytes": bytes_,
             "seconds": seconds,
             "files": files,
+            "rows_by_month": {**{month: before.rows_by_month.get(month, 0) for month in kept}, **rows_by_month(table)},
             "location": location,
         }
         if table.window is not None and _differing(self._standing(table.dataset) or {}, files):
@@ -379,6 +385,13 @@ class Store:
         else:
             mark = Watermark(generation=table.generation, read_at=table.read_at, **arrived)
         self.mark(destination, table.dataset, mark)
+
+    def lost(self, destination: str, table: Table, share: float | None) -> str | None:
+        """What a delivery of this table would lose that it must not, by what was delivered last; see ``guard.loss``."""
+        before = self.watermark(destination, table.dataset).rows_by_month
+        window = table.window
+        here = {name: rows for name, rows in before.items() if window is None or window.holds(Month.parse(name).start)}
+        return loss(here, rows_by_month(table), share)
 
     def failed(
         self,
@@ -507,6 +520,15 @@ class RawLanding:
         self.put = writer.put
         self.facts: dict[str, Any] = {}
         self.read_at: datetime | None = None
+
+
+def rows_by_month(table: Table) -> dict[str, int]:
+    """The table's rows by month; under ``""`` where it has none."""
+    rows: dict[str, int] = {}
+    for file in table.files:
+        month = str(file.month or "")
+        rows[month] = rows.get(month, 0) + file.rows
+    return rows
 
 
 def _damaged(path: Path, what: str) -> StoreDamaged:
