@@ -59,26 +59,28 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     refresh = refresh_job()
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
     news = [news_job(told)] if told else []
-    scheduled = {name: entry for name, entry in entries.items() if entry.schedule}
+    active = {name: entry for name, entry in entries.items() if not entry.paused}
+    scheduled = {name: entry for name, entry in active.items() if entry.schedule}
+    awaited = {name: entry for name, entry in messengers.items() if name in active}
     store = settings.store.path
     sensors = [
         *([deliveries_sensor(scheduled, store, since, list(deliveries.values()))] if scheduled else []),
-        *(on_refresh_sensor(one, store, since, deliveries[name]) for name, one in entries.items() if one.on_refresh),
+        *(on_refresh_sensor(one, store, since, deliveries[name]) for name, one in active.items() if one.on_refresh),
         *(
             [
                 news_sensor(
-                    messengers,
+                    awaited,
                     account=AccountResource.of(settings.account, store),
                     ledger=LedgerResource.of(settings.ledger),
                     store=store,
                     since=since,
-                    jobs=[*news, *(deliveries[name] for name in messengers)],
+                    jobs=[*news, *(deliveries[name] for name in awaited)],
                 )
             ]
-            if messengers
+            if awaited
             else []
         ),
-        *([retries_sensor(entries, store, since, list(deliveries.values()))] if entries else []),
+        *([retries_sensor(active, store, since, list(deliveries.values()))] if active else []),
     ]
     return dg.Definitions(
         assets=[
@@ -100,7 +102,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         schedules=[
             *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
             *([expiry(linking)] if linking else []),
-            *([daily_refresh(store, since, refresh)] if told and not scheduled else []),
+            *([daily_refresh(store, since, refresh)] if any(not one.paused for one in told) and not scheduled else []),
         ],
         sensors=sensors,
         executor=dg.in_process_executor,

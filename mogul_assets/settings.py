@@ -180,7 +180,8 @@ class Entry:
     """One destination of the file. ``options`` are its type's own settings; ``problem`` is what is wrong with it.
 
     It is delivered to after each tick of ``schedule``, a cron line in ``time_zone``, and with ``on_refresh`` after
-    every refresh. ``period`` is the schedule's name where it has one: what a recap tells of.
+    every refresh. ``period`` is the schedule's name where it has one: what a recap tells of. One that is ``paused``
+    no schedule and no sensor delivers to; by hand it still is.
     """
 
     name: str
@@ -191,6 +192,7 @@ class Entry:
     line: int
     problem: str | None = None
     on_refresh: bool = False
+    paused: bool = False
     period: str | None = None
     time_zone: str = "UTC"
     guard: float | None = SHARE
@@ -239,7 +241,12 @@ def load(file: Path | None = None) -> Settings:
         ConfigurationError: what is wrong, on which line, and what would be right.
     """
     file = (file or Path(os.environ.get("MOGUL_FILE", FILE))).absolute()
-    root = _parse(file)
+    return parsed(file, _text(file))
+
+
+def parsed(file: Path, text: str) -> Settings:
+    """What a file with this text says; paths are counted from ``file``. Raises as ``load`` does."""
+    root = _parse(file, text)
     known = {"account", "store", "ledger", "destinations"}
     for key in root:
         if key not in known:
@@ -269,13 +276,20 @@ def load(file: Path | None = None) -> Settings:
     return Settings(file, account, store, ledger, destinations)
 
 
-def _parse(file: Path) -> CommentedMap:
+def _text(file: Path) -> str:
     try:
-        root = YAML(typ="rt").load(file.read_text(encoding="utf-8"))
+        return file.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigurationError(
             f"there is no {file}", remedy="run in the project's folder, or name the file: MOGUL_FILE=…"
         ) from None
+    except (OSError, UnicodeError) as error:
+        raise ConfigurationError(f"cannot read {file}: {type(error).__name__}", remedy="check the file") from None
+
+
+def _parse(file: Path, text: str) -> CommentedMap:
+    try:
+        root = YAML(typ="rt").load(text)
     except DuplicateKeyError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         name = re.search(r'found duplicate key "([^"]+)"', str(error.problem))
@@ -285,8 +299,6 @@ def _parse(file: Path) -> CommentedMap:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigurationError(f"{file.name}, line {line}: {error.problem}", remedy="mend the YAML there") from None
-    except (OSError, UnicodeError) as error:
-        raise ConfigurationError(f"cannot read {file}: {type(error).__name__}", remedy="check the file") from None
     if not isinstance(root, CommentedMap):
         raise ConfigurationError(
             f"{file.name} is empty or not a mapping", remedy="begin with  account: {sandbox: true}"
@@ -314,6 +326,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     hour = options.pop("hour", None)
     time_zone = str(options.pop("time_zone", habits.time_zone))
     on_refresh = options.pop("on_refresh", False)
+    paused = options.pop("paused", False)
     wanted = options.pop("datasets", "all")
     guard = options.pop("guard", f"{SHARE:.0%}")
     if problem is None and not isinstance(type_, str):
@@ -342,6 +355,8 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
     elif on_refresh and habits.messages:
         problem = problem or "on_refresh is not for messages; they have their schedule"
+    if not isinstance(paused, bool):
+        problem = problem or f"paused is '{paused}'; write true or false"
     try:
         share = share_of(guard)
     except ValueError as error:
@@ -357,6 +372,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         line,
         problem,
         on_refresh=on_refresh is True,
+        paused=paused is not False,  # whoever wrote something there wanted it quiet
         period=period,
         time_zone=time_zone,
         guard=share,

@@ -32,7 +32,7 @@ COMMANDS = {
     "replay": "Send past movements as messages.",
     "messages": "What was said to whom, what waits, and what was left out.",
     "status": "What arrived where, when, and what went wrong since.",
-    "destinations": "Which there are, what each must be granted, and whether it is.",
+    "destinations": "Which there are; pause, change and remove them; whether each may do what it must.",
     "sandbox": "A pretend ChartMogul account, until Ctrl-C.",
 }
 """What there is, and the line that says so: each is ``command`` in the module of its name."""

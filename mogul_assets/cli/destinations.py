@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
 
 import click
 
 from mogul_assets.assets.deliveries import configuration_problem
-from mogul_assets.cli import FAILED, OK, Command, Group, shown
+from mogul_assets.cli import FAILED, OK, Command, Group, entries, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.base import Destination
-from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.errors import ConfigurationError
-from mogul_assets.messages.message import State
+from mogul_assets.settings import Entry
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class Listed:
     real_time: bool
     on_refresh: bool
     problem: str | None
+    paused: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Grants:
 def command() -> None:
     """The destinations of mogul.yaml: which there are, what they must be allowed, and whether they are.
 
-    They are added, changed and removed in mogul.yaml itself.
+    What changes mogul.yaml keeps its comments and its order.
     """
 
 
@@ -77,6 +81,7 @@ def list_(project: Project, *, as_json: bool) -> int:
             entry.real_time,
             entry.on_refresh,
             configuration_problem(project.destination(entry.name)),
+            entry.paused,
         )
         for entry in project.settings.destinations.values()
     ]
@@ -90,13 +95,14 @@ def list_(project: Project, *, as_json: bool) -> int:
     return FAILED if any(one.problem for one in listed) else OK
 
 
-def _when(one: Listed) -> str:
+def _when(one: Listed | Entry) -> str:
     times = [
         f"{one.schedule} {one.time_zone}" if one.schedule else "",
         "as it happens" if one.real_time else "",
         "after each refresh" if one.on_refresh else "",
     ]
-    return ", ".join(filter(None, times)) or "by hand"
+    when = ", ".join(filter(None, times)) or "by hand"
+    return f"paused ({when})" if one.paused else when
 
 
 @command.command(
@@ -179,20 +185,84 @@ def test(project: Project, name: str, *, send: bool, as_json: bool) -> int:
     return OK if fine else FAILED
 
 
+@dataclass(frozen=True)
+class Arrived:
+    """What a delivery last achieved; ``delivered_at`` is UTC."""
+
+    dataset: str
+    delivered_at: datetime | None
+    rows: int
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Shown:
+    """All that is known of a destination without connecting to it. ``settings`` are as in the file."""
+
+    name: str
+    type: str
+    when: str
+    paused: bool
+    settings: Mapping[str, Any]
+    capabilities: Mapping[str, Any]
+    problem: str | None
+    deliveries: tuple[Arrived, ...]
+
+
 @command.command(
     cls=Command,
-    short_help="Send again to one that was disabled.",
-    examples={"mogul destinations resume hook": "once its receiver is mended: what waited is sent, in order"},
+    short_help="All of one: settings, what it can take, last deliveries.",
+    examples={
+        "mogul destinations show warehouse": "all of it",
+        "mogul destinations show warehouse --json": "for a script",
+    },
 )
 @click.argument("name")
+@shown.json_option
 @pass_project
-def resume(project: Project, name: str) -> int:
-    """Send again to the destination NAME, which was disabled because its receiver took nothing any more."""
-    project.settings.entry(name)
-    with LedgerResource.of(project.settings.ledger).open() as ledger:
-        if not ledger.resume(name):
-            click.echo(f"{name} was not disabled")
-            return OK
-        waiting = ledger.counts(name).get(State.WAITING, 0)
-    click.echo(f"{name} is sent to again; {waiting:,} messages wait for it")
-    return OK
+def show(project: Project, name: str, *, as_json: bool) -> int:
+    """Show the destination NAME: settings, schedule, what its type can take, and what last arrived.
+
+    Secrets are shown by the names of their variables. Connects to nothing. Ends with 1 where it cannot be used.
+    """
+    entry, destination = project.settings.entry(name), project.destination(name)
+    problem = configuration_problem(destination)
+    marks = [(dataset, project.store.watermark(name, dataset)) for dataset in entry.datasets]
+    found = Shown(
+        name,
+        entry.type,
+        _when(entry),
+        entry.paused,
+        {key: _discreet(destination, value) for key, value in entry.options.items()},
+        {} if problem else {key: value for key, value in asdict(destination.capabilities).items() if value is not None},
+        problem,
+        tuple(Arrived(dataset, mark.delivered_at, mark.rows, mark.error) for dataset, mark in marks),
+    )
+    if as_json:
+        shown.as_json(found)
+        return FAILED if problem else OK
+    rows = {
+        "type": found.type,
+        "when": found.when,
+        **found.settings,
+        **{f"can take: {key}": value for key, value in found.capabilities.items()},
+        **({"problem": problem} if problem else {}),
+    }
+    shown.table((name, ""), rows.items())
+    shown.table(
+        ("dataset", "last success", "rows:", "last error"),
+        ((one.dataset, shown.age(one.delivered_at), f"{one.rows:,}", one.error) for one in found.deliveries),
+        title="\nlast deliveries",
+    )
+    return FAILED if problem else OK
+
+
+def _discreet(destination: Destination, value: Any) -> Any:
+    """The setting as in the file. Where that cannot be used it may hold a secret in its own letters."""
+    if not isinstance(destination, Misconfigured) or (isinstance(value, dict) and set(value) == {"env"}):
+        return value
+    return "…"
+
+
+for each in (entries.pause, entries.resume, entries.remove):
+    command.add_command(each)

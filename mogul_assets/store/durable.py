@@ -41,13 +41,18 @@ def writing_to(place: Path) -> Iterator[None]:
         raise StoreUnwritable(f"cannot write to {place}: {reason}", remedy=remedy) from error
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of the file at once: a reader sees the old whole or the new whole."""
+def replace(path: Path, content: bytes, *, mode: int | None = None) -> None:
+    """Put ``content`` in the place of the file at once: a reader sees the old whole or the new whole.
+
+    ``mode`` is who may read and write it, where that is not what the process gives a new file.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with fresh.open("wb") as file:
             file.write(content)
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)

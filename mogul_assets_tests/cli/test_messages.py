@@ -120,7 +120,7 @@ def test_a_destination_that_was_disabled_is_sent_to_again(hooked):
     assert "it wants no more messages (410) → mogul destinations resume hook" in status.stdout
     assert "1 waiting, 1 failed" in status.stdout
     assert "1 messages wait" in hooked.mogul("destinations", "resume", "hook").stdout
-    assert hooked.mogul("destinations", "resume", "hook").stdout == "hook was not disabled\n"
+    assert hooked.mogul("destinations", "resume", "hook").stdout == "hook was neither paused nor disabled\n"
     assert hooked.mogul("check", "hook").exit_code == 0
 
 
