@@ -17,6 +17,7 @@ from slack_sdk.web.async_client import AsyncWebClient
 
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, DestinationUnreachable, MogulError
 from mogul_assets.messages.message import Answer, Outcome
+from mogul_assets.messages.sending import pause_of
 
 CONNECTING, ANSWERING, TRYING, UPLOADING = 10, 15, 20, 20
 """Seconds: to connect, for one answer, for a message with the pauses that Slack asks for, for its picture."""
@@ -137,4 +138,4 @@ def _said(response: Any) -> tuple[str | None, int, dict[str, Any]]:
 def _pause(headers: dict[str, Any]) -> timedelta | None:
     asked = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
     text = asked[0] if isinstance(asked, list) else asked
-    return timedelta(seconds=int(text)) if text is not None and str(text).isdigit() else None
+    return pause_of(None if text is None else str(text))

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from email.utils import parsedate_to_datetime
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +23,7 @@ from mogul_assets.destinations.trial import Trial
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable, MogulError
 from mogul_assets.messages.message import Answer, Draft, Message, News, Outcome, utc
 from mogul_assets.messages.news import news_of
-from mogul_assets.messages.sending import Policy, Send
+from mogul_assets.messages.sending import Policy, Send, pause_of
 from mogul_assets.store.table import Table
 
 if TYPE_CHECKING:
@@ -37,8 +36,6 @@ CONNECTING = 10
 _SHOWN = 300
 """Characters of an answer that are kept."""
 _READ = 4096
-_LONGEST_PAUSE = timedelta(days=1)
-"""A receiver that asks for more is asked again all the same: the longest of our own pauses."""
 _RETRIES = (
     *(timedelta(seconds=seconds) for seconds in (5, 15)),
     *(timedelta(minutes=minutes) for minutes in (1, 2, 5, 10, 20, 30)),
@@ -408,7 +405,7 @@ def _headers(message: Message, signers: "Sequence[Webhook]") -> dict[str, str]:
 
 
 async def _answer(response: "ClientResponse") -> Answer:
-    status, pause = response.status, _pause(response.headers.get("Retry-After"))
+    status, pause = response.status, pause_of(response.headers.get("Retry-After"))
     outcome = Outcome.TAKEN if 200 <= status < 300 else Outcome.GONE if status == 410 else Outcome.AGAIN
     if 300 <= status < 400:
         return Answer(outcome, str(status), "it redirects, which is not followed", pause)
@@ -427,17 +424,6 @@ async def _said(response: "ClientResponse") -> str:
         pass
     words = " ".join(said.decode(errors="replace").split())
     return "".join(letter for letter in words if letter.isprintable())[:_SHOWN]
-
-
-def _pause(text: str | None) -> timedelta | None:
-    """``Retry-After``: seconds or a date (RFC 9110, 10.2.3); what is neither was not asked for."""
-    if text is None:
-        return None
-    try:
-        asked = timedelta(seconds=int(text)) if text.isdecimal() else parsedate_to_datetime(text) - datetime.now(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
-    return min(max(asked, timedelta(0)), _LONGEST_PAUSE)
 
 
 _REMEDIES = {

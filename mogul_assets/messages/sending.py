@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from mogul_assets.errors import ConfigurationError
@@ -33,6 +34,8 @@ LEFT_ALONE = timedelta(minutes=1)
 """How long at most a receiver is left alone that took nothing, and did not ask for time."""
 UNUSABLE = timedelta(minutes=5)
 """How long what waits for a destination that is configured wrong waits: its variable may not be set."""
+LONGEST_PAUSE = timedelta(days=1)
+"""A receiver that asks for more is asked again after this: a slip of its own would silence it for years."""
 LOTS = 4
 """Messages claimed at a time, for each that may be in flight: they are tried within a claim's time, however slowly."""
 
@@ -73,6 +76,23 @@ class Drained:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+def pause_of(retry_after: str | None) -> timedelta | None:
+    """``Retry-After``: seconds or a date (RFC 9110, 10.2.3), ``LONGEST_PAUSE`` at most.
+
+    ``None`` where nothing was asked for, or what is neither.
+    """
+    if retry_after is None:
+        return None
+    try:
+        seconds = retry_after.isdecimal()
+        asked = timedelta(seconds=int(retry_after)) if seconds else parsedate_to_datetime(retry_after) - now()
+    except OverflowError:
+        return LONGEST_PAUSE
+    except (ValueError, TypeError):
+        return None
+    return min(max(asked, timedelta(0)), LONGEST_PAUSE)
 
 
 def drain(

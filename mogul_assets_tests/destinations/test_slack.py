@@ -430,10 +430,11 @@ def test_a_short_pause_that_slack_asks_for_is_waited_for(destination, workspace)
     assert workspace.calls == ["chat.postMessage"] * 2
 
 
-def test_a_long_one_is_left_to_the_ledger(destination, workspace):
-    answer = once(destination, workspace, Fault("chat.postMessage", "ratelimited", status=429, retry_after=90))
+@pytest.mark.parametrize(("asked", "seconds"), [(90, 90), (10**9, 86400), (10**30, 86400)])
+def test_a_long_one_is_left_to_the_ledger_and_none_is_longer_than_a_day(destination, workspace, asked, seconds):
+    answer = once(destination, workspace, Fault("chat.postMessage", "ratelimited", status=429, retry_after=asked))
     assert (answer.outcome, answer.status) == (Outcome.AGAIN, "ratelimited")
-    assert answer.retry_after == timedelta(seconds=90)
+    assert answer.retry_after == timedelta(seconds=seconds)
 
 
 def test_where_nobody_listens_it_is_tried_again(destination):
