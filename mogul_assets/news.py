@@ -17,8 +17,8 @@ from mogul_assets.account.pages import Page
 from mogul_assets.account.reader import Account
 from mogul_assets.calculated.movements import IDENTITY, encoded, movements
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, MOVEMENT_NEWS, MRR_MOVEMENTS
-from mogul_assets.errors import DataRefused, StoreBusy
-from mogul_assets.refresh import known_account, register, working
+from mogul_assets.errors import StoreBusy
+from mogul_assets.refresh import known_account, register, standing, working
 from mogul_assets.store import durable, settle
 from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
 from mogul_assets.store.sql import literal, parquet, quoted
@@ -88,8 +88,7 @@ def past_news(store: Store, start: datetime, end: datetime, *, generation: str) 
         DataRefused: there are no movements yet.
     """
     info = known_account(store)
-    if store.table(MRR_MOVEMENTS.name) is None:
-        raise DataRefused("the store has no mrr_movements yet", remedy="refresh the account first: mogul sync")
+    standing(store, MRR_MOVEMENTS.name)
     # Not among the news, whose files go after minutes: somebody is asked first, and a replay takes its time.
     folder = store.root / "data" / "replay" / generation
     with durable.writing_to(store.root), working(store, generation, "replay") as (connection, _):
@@ -245,9 +244,9 @@ def _told(connection: duckdb.DuckDBPyConnection, before: Table | None, currency:
 def _tidied(store: Store) -> None:
     """Remove the files of earlier news that nobody reads any more."""
     pointer = store.pointer(group_of(MOVEMENT_NEWS))
-    standing = {file["path"] for file in pointer.datasets[MOVEMENT_NEWS.name].files} if pointer else set()
+    current = {file["path"] for file in pointer.datasets[MOVEMENT_NEWS.name].files} if pointer else set()
     for file in (store.root / "data" / MOVEMENT_NEWS.name).glob("*/*"):
-        if str(file.relative_to(store.root)) not in standing and time.time() - file.stat().st_mtime > STAYS_SECONDS:
+        if str(file.relative_to(store.root)) not in current and time.time() - file.stat().st_mtime > STAYS_SECONDS:
             file.unlink()
             if not any(file.parent.iterdir()):
                 file.parent.rmdir()

@@ -41,6 +41,7 @@ from mogul_assets.catalog.datasets import (
     CUSTOMERS,
     DATASETS,
     INVOICES,
+    MOVEMENT_NEWS,
     MRR_MOVEMENTS,
 )
 from mogul_assets.errors import AccountRefused, DataRefused, StoreUnwritable
@@ -133,6 +134,23 @@ def known_account(store: Store) -> AccountInfo:
     """
     facts = _landed_reads(store, "account")[-1].facts
     return AccountInfo(facts["name"], facts["currency"], facts["time_zone"])
+
+
+def standing(
+    store: Store, name: str, first: Month | None = None, last: Month | None = None, *, since: Month | None = None
+) -> Table:
+    """The dataset as it stands, whole or its months ``first`` to ``last``, as ``Store.table`` gives them.
+
+    Raises:
+        DataRefused: it was never read.
+    """
+    table = store.table(name, first, last, since=since)
+    if table is None:
+        remedy = "refresh the account first: mogul sync"
+        if name == MOVEMENT_NEWS.name:
+            remedy = f"materialise {MOVEMENT_NEWS.group.value}/{name}"
+        raise DataRefused(f"the store has no {name} yet", remedy=remedy)
+    return table
 
 
 def _landed_reads(store: Store, read: str) -> list[RawRead]:

@@ -23,7 +23,6 @@ from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.errors import (
     ConfigurationError,
-    DataRefused,
     DeliveryHeld,
     DestinationRefused,
     DestinationUnreachable,
@@ -33,6 +32,7 @@ from mogul_assets.errors import (
     TransientError,
 )
 from mogul_assets.guard import SHARE
+from mogul_assets.refresh import standing
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table
@@ -72,27 +72,11 @@ class StoreTables(dg.ConfigurableIOManager):
             keys = context.asset_partition_key_range
             first, last = Month.parse(keys.start), Month.parse(keys.end)
         with failures():
-            table = self.store.open().table(name, first, last, since=Month.parse(self.since))
-            if table is None:
-                raise DataRefused(f"the store has no {name} yet", remedy="refresh the account first: mogul sync")
-        return table
+            return standing(self.store.open(), name, first, last, since=Month.parse(self.since))
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         name = context.asset_key.to_user_string()
         raise TypeError(f"{name}: a dataset is settled by its own step, not returned as {type(obj).__name__}")
-
-
-def standing(store: Store, name: str, since: Month | None = None) -> Table:
-    """The dataset as it stands, whole.
-
-    Raises:
-        DataRefused: it was never read.
-    """
-    table = store.table(name, since=since)
-    if table is None:
-        remedy = f"materialise {NEWS_ASSET.to_user_string()}" if name == MOVEMENT_NEWS.name else "run: mogul sync"
-        raise DataRefused(f"the store has no {name} yet", remedy=remedy)
-    return table
 
 
 class DestinationIOManager(dg.ConfigurableIOManager):

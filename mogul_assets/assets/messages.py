@@ -21,13 +21,13 @@ from mogul_assets.assets.deliveries import (
     DestinationIOManager,
     delivery_key,
     metadata_of,
-    standing,
     tell,
 )
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.destinations.base import Delivered, Destination
 from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.errors import DestinationDisabled, MogulError, TerminalError
+from mogul_assets.refresh import standing
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import group_of
 from mogul_assets.store.table import Table
@@ -129,7 +129,7 @@ def together_assets(entry: Entry, destination: Destination, since: Month) -> dg.
     )
     def told(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         with failures():
-            tables = [standing(context.resources.store.open(), name, since) for name in entry.datasets]
+            tables = [standing(context.resources.store.open(), name, since=since) for name in entry.datasets]
             delivered = _told(context, entry, tables, entry.datasets)
         for table in tables:
             metadata = {**metadata_of(delivered, table), "dagster/row_count": table.rows}

@@ -18,7 +18,6 @@ from mogul_assets.assets.deliveries import (
     deliver,
     delivery_key,
     discreet,
-    standing,
     tell,
 )
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
@@ -172,7 +171,7 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
             entry, destination = chosen(context, config.destination)
             store: StoreResource = context.resources.store
             wanted = (MOVEMENT_NEWS.name,) if entry.real_time else entry.datasets
-            tables = [standing(store.open(), name, since) for name in wanted]
+            tables = [refresh.standing(store.open(), name, since=since) for name in wanted]
             if entry.habits.messages:
                 sent = dict.fromkeys(entry.datasets, tell(destination, tables, store, entry.datasets, anew=True))
             else:

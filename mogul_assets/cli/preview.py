@@ -10,12 +10,12 @@ from pathlib import Path
 import click
 import pyarrow.dataset as ds
 
-from mogul_assets.assets.deliveries import standing
 from mogul_assets.catalog.datasets import MOVEMENT_NEWS
 from mogul_assets.cli import OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations.base import Preview
 from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.refresh import standing
 from mogul_assets.store.table import Table
 
 
@@ -61,7 +61,7 @@ def command(
         )
     place = project.destination(destination)
     wanted = (MOVEMENT_NEWS.name,) if entry.real_time else (dataset,) if dataset else entry.datasets
-    tables = [standing(project.store, name, project.settings.account.since) for name in wanted]
+    tables = [standing(project.store, name, since=project.settings.account.since) for name in wanted]
     if folder is not None:
         return _written(place.rendered(tables, datetime.now(UTC)), folder, destination)
     seen = [Previewed(table.dataset, place.preview(table), _first(table, rows)) for table in tables]

@@ -110,7 +110,8 @@ def test_a_second_delivery_of_one_generation_changes_nothing(delivered):
 def test_a_delivery_before_the_first_refresh_says_so(project):
     result = project.deliver("lake")
     assert not result.success
-    assert "the store has no" in " ".join(failures_of(result).values())
+    said = " ".join(failures_of(result).values())
+    assert "the store has no plans yet → refresh the account first: mogul sync" in said
 
 
 def test_an_account_that_does_not_answer_ends_the_refresh_with_one_line(tmp_path, instance):
