@@ -16,7 +16,6 @@ from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.errors import ConfigurationError
-from mogul_assets.settings import Entry
 
 
 @dataclass(frozen=True)
@@ -90,19 +89,9 @@ def list_(project: Project, *, as_json: bool) -> int:
     else:
         shown.table(
             ("name", "type", "datasets:", "when", "problem"),
-            ((one.name, one.type, len(one.datasets), _when(one), one.problem) for one in listed),
+            ((one.name, one.type, len(one.datasets), entries.when(one), one.problem) for one in listed),
         )
     return FAILED if any(one.problem for one in listed) else OK
-
-
-def _when(one: Listed | Entry) -> str:
-    times = [
-        f"{one.schedule} {one.time_zone}" if one.schedule else "",
-        "as it happens" if one.real_time else "",
-        "after each refresh" if one.on_refresh else "",
-    ]
-    when = ", ".join(filter(None, times)) or "by hand"
-    return f"paused ({when})" if one.paused else when
 
 
 @command.command(
@@ -172,13 +161,7 @@ def test(project: Project, name: str, *, send: bool, as_json: bool) -> int:
     if as_json:
         shown.as_json(permissions)
     else:
-        shown.table(
-            ("", "permission", "how it stands", "next step"),
-            (
-                ("ok" if one.problem is None else "problem", one.name, one.problem or "allowed", one.remedy)
-                for one in permissions
-            ),
-        )
+        entries.show_permissions(permissions)
     fine = all(one.problem is None for one in permissions)
     if send and fine:
         click.echo(destination.prove())
@@ -231,7 +214,7 @@ def show(project: Project, name: str, *, as_json: bool) -> int:
     found = Shown(
         name,
         entry.type,
-        _when(entry),
+        entries.when(entry),
         entry.paused,
         {key: _discreet(destination, value) for key, value in entry.options.items()},
         {} if problem else {key: value for key, value in asdict(destination.capabilities).items() if value is not None},
@@ -264,5 +247,5 @@ def _discreet(destination: Destination, value: Any) -> Any:
     return "…"
 
 
-for each in (entries.pause, entries.resume, entries.remove):
+for each in (entries.add, entries.edit, entries.pause, entries.resume, entries.remove):
     command.add_command(each)

@@ -1,20 +1,23 @@
-"""What changes the destinations of mogul.yaml: ``mogul destinations remove``, ``pause`` and ``resume``."""
+"""What changes mogul.yaml: ``mogul destinations add``, ``edit``, ``pause``, ``resume`` and ``remove``."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import click
 
 from mogul_assets import editing
-from mogul_assets.cli import OK, Command, shown
+from mogul_assets.cli import FAILED, OK, Command, shown, values
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.destinations.base import Destination
+from mogul_assets.destinations import load_type
+from mogul_assets.destinations.base import Destination, Permission
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError, MogulError
 from mogul_assets.messages.message import State
-from mogul_assets.settings import Settings, parsed
+from mogul_assets.settings import HABITS, Habits, Settings, parsed
 
 READ_AGAIN = "Dagster reads it at its next start; one that runs: Deployment → Reload"
 
@@ -56,6 +59,145 @@ class Change:
 
 def _wrong(destination: Destination) -> bool:
     return isinstance(destination, Misconfigured)
+
+
+_SET = click.option("--set", "given", metavar="KEY=VALUE", multiple=True, help="A setting; of a secret, its variable.")
+_NO_CHECK = click.option("--no-check", is_flag=True, help="Do not reach it before writing.")
+
+
+@click.command(
+    cls=Command,
+    short_help="One more, tried before it is written.",
+    examples={
+        "mogul destinations add files lake": "asks for what it needs",
+        "mogul destinations add files lake --set path=out/files --schedule daily": "in a script",
+        "mogul destinations add slack team --set token=SLACK_TOKEN --set channels=#revenue": "a secret: its variable",
+    },
+)
+@click.argument("word", metavar="TYPE")
+@click.argument("name")
+@_SET
+@click.option("--schedule", help="daily, weekly, monthly, hourly, real_time, or a cron line.")
+@_NO_CHECK
+@pass_project
+def add(project: Project, word: str, name: str, *, given: tuple[str, ...], schedule: str | None, no_check: bool) -> int:
+    """Write a destination NAME of a TYPE into mogul.yaml, once it was reached and lets us do what we must.
+
+    On a terminal asks for what is not given; secrets are asked for by the names of their variables. Ends with 1 where
+    something is not allowed, and then writes nothing.
+    """
+    kind = load_type(word)
+    if name in project.settings.destinations:
+        raise ConfigurationError(
+            f"there is a destination '{name}' already", remedy=f"change it: mogul destinations edit {name} --set …"
+        )
+    settings = {"type": word, **values.pairs(kind, given), **({"schedule": schedule} if schedule else {})}
+    if sys.stdin.isatty():
+        unscheduled = "schedule" not in settings and HABITS.get(word, Habits()).schedule is None
+        settings |= values.asked(kind, settings, schedule=unscheduled)
+    change = Change.of(project, lambda text: editing.with_entry(text, name, settings))
+    if not (no_check or _tried(change.destination(name))):
+        return FAILED
+    change.write()
+    entry = change.settings.entry(name)
+    click.echo(f"{name} is in {change.settings.file.name}, line {entry.line}; delivered to: {when(entry)}")
+    click.echo(f"assets: {', '.join(f'{name}/{dataset}' for dataset in entry.datasets)}")
+    first = f"mogul destinations test {name} --send" if entry.real_time else f"mogul sync {name}"
+    click.echo(f"next:   {first}. {READ_AGAIN}")
+    return OK
+
+
+@click.command(
+    cls=Command,
+    short_help="Other settings for one, tried before they are written.",
+    examples={
+        "mogul destinations edit lake --set format=csv --set schedule=weekly": "two settings",
+        "mogul destinations edit lake --unset schedule": "back to what it means where it is not there",
+    },
+)
+@click.argument("name")
+@_SET
+@click.option("--unset", "gone", metavar="KEY", multiple=True, help="A setting that is to go.")
+@_NO_CHECK
+@pass_project
+def edit(project: Project, name: str, *, given: tuple[str, ...], gone: tuple[str, ...], no_check: bool) -> int:
+    """Change settings of the destination NAME in mogul.yaml, once it was reached with the new ones.
+
+    Ends with 1 where something is not allowed, and then writes nothing.
+    """
+    entry = project.settings.entry(name)
+    fresh = values.pairs(load_type(entry.type), given)
+    if not (fresh or gone):
+        raise click.UsageError("nothing is to be changed: give --set or --unset")
+    if "type" in {*fresh, *gone}:
+        raise ConfigurationError("a destination keeps its type", remedy=f"mogul destinations remove {name}, then add")
+
+    def changed(text: str) -> str:
+        for key, value in fresh.items():
+            text = editing.with_setting(text, name, key, value)
+        for key in gone:
+            text = editing.without_setting(text, name, key)
+        return text
+
+    change = Change.of(project, changed)
+    if not (no_check or _tried(change.destination(name))):
+        return FAILED
+    change.write()
+    click.echo(f"{name} is changed; delivered to: {when(change.settings.entry(name))}. {READ_AGAIN}")
+    return OK
+
+
+def _tried(destination: Destination) -> bool:
+    """Whether it lets us do all that we must; says what it does not."""
+    try:
+        permissions = destination.check()
+    except MogulError:
+        click.echo(_UNWRITTEN, err=True)
+        raise
+    fine = all(one.problem is None for one in permissions)
+    if not fine:
+        show_permissions(permissions)
+        click.echo(_UNWRITTEN, err=True)
+    return fine
+
+
+_UNWRITTEN = "nothing was written; to write it all the same: --no-check"
+
+
+def show_permissions(permissions: Sequence[Permission]) -> None:
+    shown.table(
+        ("", "permission", "how it stands", "next step"),
+        (
+            ("ok" if one.problem is None else "problem", one.name, one.problem or "allowed", one.remedy)
+            for one in permissions
+        ),
+    )
+
+
+class _Timed(Protocol):
+    """When something is delivered to, as an entry of the file says."""
+
+    @property
+    def schedule(self) -> str | None: ...
+    @property
+    def time_zone(self) -> str: ...
+    @property
+    def real_time(self) -> bool: ...
+    @property
+    def on_refresh(self) -> bool: ...
+    @property
+    def paused(self) -> bool: ...
+
+
+def when(one: _Timed) -> str:
+    """When it is delivered to, in words."""
+    times = [
+        f"{one.schedule} {one.time_zone}" if one.schedule else "",
+        "as it happens" if one.real_time else "",
+        "after each refresh" if one.on_refresh else "",
+    ]
+    told = ", ".join(filter(None, times)) or "by hand"
+    return f"paused ({told})" if one.paused else told
 
 
 @click.command(

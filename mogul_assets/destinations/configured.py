@@ -9,6 +9,7 @@ from typing import Any
 
 from dagster import ConfigurableResource
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
@@ -139,9 +140,14 @@ def _named(settings: Settings, name: str, own: Mapping[str, ConfigurableResource
     return found
 
 
+def settings_of(kind: type[Destination]) -> dict[str, FieldInfo]:
+    """The type's own settings, by the names that they have in ``mogul.yaml``."""
+    return {field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", *_HANDED}}
+
+
 def _named_well(kind: type[Destination], options: Mapping[str, object]) -> None:
     """Dagster's resources take settings they do not know, and a required one that is absent as ``None``."""
-    fields = {field.alias or name: field for name, field in kind.model_fields.items() if name not in {"name", *_HANDED}}
+    fields = settings_of(kind)
     for name in options:
         if name not in fields:
             raise ConfigurationError(f"{name}: there is no such setting", remedy=f"there are: {', '.join(fields)}")

@@ -8,7 +8,9 @@ from click.testing import CliRunner
 
 from mogul_assets.cli import COMMANDS, main
 
-DESTINATIONS = tuple(f"destinations {name}" for name in ("list", "show", "grants", "test", "pause", "resume", "remove"))
+DESTINATIONS = tuple(
+    f"destinations {name}" for name in ("list", "show", "add", "edit", "grants", "test", "pause", "resume", "remove")
+)
 MESSAGES = tuple(f"messages {name}" for name in ("list", "show", "retry", "export"))
 
 
