@@ -7,6 +7,7 @@ same id. SQLite keeps it in a file; Postgres where several machines share it.
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import secrets
@@ -14,7 +15,7 @@ import socket
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -37,6 +38,8 @@ PAYLOADS_KEPT = timedelta(days=90)
 """A mail of 10 MB a day to one recipient would be 5 GB a year."""
 LOOKS_APART = timedelta(minutes=10)
 """How often a look that found nothing is written down."""
+CLOCKS_APART = timedelta(minutes=2)
+"""How much the clocks of machines may differ. A moment further ahead was written by a clock that was wrong."""
 CLAIMED_FOR = timedelta(minutes=3)
 """Longer than any try may take; of a process of this machine that died, claims are released at once."""
 CHUNK = 500
@@ -55,6 +58,8 @@ _LASTING = (
     *("authentication failed", "no password supplied", "does not exist", "pg_hba.conf"),
 )
 """What databases say of that which waiting does not mend. "Full": a disk; "does not exist": a database, a role."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,17 +320,20 @@ class Ledger:
                 .values(disabled_at=None, disabled_reason=None, failing_since=None)
             )
             if resumed.rowcount:
-                connection.execute(
-                    MESSAGE.update()
-                    .where(
-                        MESSAGE.c.destination == destination,
-                        MESSAGE.c.state == State.WAITING,
-                        MESSAGE.c.due_at > moment,
-                        sa.or_(~MESSAGE.c.ahead, MESSAGE.c.movement_date <= moment),
-                    )
-                    .values(due_at=moment)
-                )
+                self._due_at_once(connection, destination, moment)
         return resumed.rowcount > 0
+
+    def _due_at_once(self, connection: Connection, destination: str, now: datetime) -> None:
+        connection.execute(
+            MESSAGE.update()
+            .where(
+                MESSAGE.c.destination == destination,
+                MESSAGE.c.state == State.WAITING,
+                MESSAGE.c.due_at > now,
+                sa.or_(~MESSAGE.c.ahead, MESSAGE.c.movement_date <= now),
+            )
+            .values(due_at=now)
+        )
 
     # -- writing down -----------------------------------------------------------------------------------------
 
@@ -370,7 +378,7 @@ class Ledger:
         changed is noted. One that is dated before the destination began is history; one that is dated more than
         ``LATE`` before the last look is left out.
         """
-        done, began = Enqueued(), self.standing(destination, now)
+        done, began = Enqueued(), self._by_the_clock(destination, now)
         late_before = began.last_look - LATE
         # A transaction for each lot, and none while the next is read: others send meanwhile, and one file has one
         # writer. A process that dies between two lots leaves to the next look what it did not write down.
@@ -392,6 +400,28 @@ class Ledger:
                     DESTINATION.update().where(DESTINATION.c.name == destination).values(polled_at=seen_at)
                 )
         return done
+
+    def _by_the_clock(self, destination: str, now: datetime) -> Standing:
+        """The destination, without the moments of a clock that had jumped ahead: nothing would be newer than they.
+
+        When it was looked at is then known to nobody, and nothing is late this once.
+        """
+        with self._transaction(destination) as connection:
+            standing, latest = self._standing(connection, destination, now), now + CLOCKS_APART
+            right: dict[str, datetime | None] = {"started_at": now, "polled_at": None, "looked_at": None}
+            moments = {name: getattr(standing, name) for name in right}
+            wrong = {name: moment for name, moment in moments.items() if moment is not None and moment > latest}
+            if not wrong:
+                return standing
+            mended = {name: right[name] for name in wrong}
+            connection.execute(DESTINATION.update().where(DESTINATION.c.name == destination).values(**mended))
+            self._due_at_once(connection, destination, now)
+        _log.warning(
+            "%s was last looked at %s, which is ahead of now: the clock was wrong, and that is forgotten",
+            destination,
+            f"{max(wrong.values()):%Y-%m-%d %H:%M} UTC",
+        )
+        return replace(standing, **mended)
 
     @contextmanager
     def _writing(self, destination: str, now: datetime) -> Iterator[tuple[Connection, Standing]]:

@@ -128,6 +128,31 @@ def test_a_newer_look_is_not_followed_by_an_older_one(ledger):
     assert look(ledger, news("b"), seen_at=NOW - HOUR).new == 0
 
 
+def test_a_clock_that_once_jumped_ahead_silences_nobody_when_it_is_right_again(ledger, caplog):
+    look(ledger, news("a"), at=NOW)
+    jumped = NOW + 72 * HOUR
+    look(ledger, news("a"), news("b"), at=jumped)
+    take(ledger, jumped, FAILED)
+    ledger.looked([HOOK], jumped)
+    told = [news("a"), news("b"), news("c", date=NOW, customer="cus_2")]
+    assert look(ledger, *told, at=NOW + HOUR).new == 1
+    assert "the clock was wrong" in caplog.text
+    assert set(send(ledger, NOW + HOUR)) == {"a", "b", "c"}
+    caplog.clear()
+    assert look(ledger, *told, news("d", date=NOW + HOUR), at=NOW + 2 * HOUR).new == 1
+    assert not caplog.text
+
+
+def test_a_destination_that_began_by_a_clock_ahead_begins_when_it_is_right(ledger):
+    ledger.standing("early", NOW + 72 * HOUR)
+    for hours, new in ((0, 0), (2, 1)):
+        moment = NOW + hours * HOUR
+        assert (
+            ledger.enqueue_news("early", [news("a", date=NOW + HOUR)][:hours], compose, moment, seen_at=moment).new
+            == new
+        )
+
+
 # -- late, and ahead ----------------------------------------------------------------------------------------------
 
 
