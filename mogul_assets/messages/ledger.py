@@ -103,6 +103,7 @@ class Replayed:
 @dataclass(frozen=True, slots=True)
 class Attempt:
     attempt: int
+    """Which one of all, from 1; a message that was asked for again goes on counting here."""
     at: datetime
     seconds: float
     status: str
@@ -111,7 +112,10 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A message as people look at it. Amounts are cents of the account's currency."""
+    """A message as people look at it. Amounts are cents of the account's currency.
+
+    ``attempts`` are those since it was written down or last asked for; ``tries`` are all of them.
+    """
 
     id: str
     destination: str
@@ -687,12 +691,19 @@ class Ledger:
                 ),
                 rows,
             )
+            before = dict(
+                connection.execute(
+                    sa.select(ATTEMPT.c.message, sa.func.max(ATTEMPT.c.attempt))
+                    .where(ATTEMPT.c.message.in_(numbers.values()))
+                    .group_by(ATTEMPT.c.message)
+                ).all()
+            )
             connection.execute(
                 ATTEMPT.insert(),
                 [
                     {
                         "message": numbers[t.message.id],
-                        "attempt": t.message.attempt,
+                        "attempt": before.get(numbers[t.message.id], 0) + 1,
                         "at": t.at,
                         "seconds": round(t.seconds, 3),
                         "status": _plain(t.answer.status)[:100],
@@ -888,7 +899,10 @@ class Ledger:
         return _record(row, payload=True, tries=tuple(Attempt(*each) for each in tries))
 
     def retry(self, ids: Sequence[str], now: datetime) -> int:
-        """Let messages be sent again that came to an end; how many. What was left out stays so."""
+        """Let messages be sent again that came to an end, with all of their tries anew; how many.
+
+        What was left out stays so.
+        """
         final = [State.DELIVERED, State.FAILED, State.UNKNOWN, State.WITHDRAWN]
         count = 0
         for start in range(0, len(ids), CHUNK):
@@ -897,12 +911,13 @@ class Ledger:
                 again = connection.execute(
                     MESSAGE.update()
                     .where(these, MESSAGE.c.state.in_(final), MESSAGE.c.payload.is_not(None))
-                    .values(state=State.WAITING, due_at=now, settled_at=None, reason="asked for again", ahead=False)
+                    .values(_again("asked for again", now))
                 )
                 waiting = connection.execute(
                     MESSAGE.update()
                     .where(these, MESSAGE.c.state == State.WAITING, MESSAGE.c.due_at > now)
-                    .values(due_at=now)
+                    # One that was tried was there at its date, whatever the account says since.
+                    .values(due_at=now, attempts=0, ahead=sa.and_(MESSAGE.c.ahead, MESSAGE.c.attempts == 0))
                 )
             count += again.rowcount + waiting.rowcount
         return count
@@ -941,7 +956,7 @@ class Ledger:
                         MESSAGE.c.state.not_in(OPEN),
                         MESSAGE.c.payload.is_not(None),
                     )
-                    .values(state=State.WAITING, due_at=now, settled_at=None, reason="replayed", ahead=False)
+                    .values(_again("replayed", now))
                 )
                 done.again += sent.rowcount
                 if only_count:
@@ -1009,6 +1024,18 @@ def _matched(chunk: Sequence[News], rows: Sequence[Any]) -> Iterator[tuple[News,
         taken = {id(row) for row in found.values()}
         left = [row for row in left if id(row) not in taken]
     return ((each, found.get(index)) for index, each in enumerate(chunk))
+
+
+def _again(reason: str, now: datetime) -> dict[str, Any]:
+    """What becomes of a message that somebody asks for: it has all of its tries anew; those before stay listed."""
+    return {
+        "state": State.WAITING,
+        "due_at": now,
+        "settled_at": None,
+        "reason": reason,
+        "attempts": 0,
+        "ahead": False,
+    }
 
 
 def _late(news: News) -> Draft:

@@ -104,7 +104,7 @@ class Message:
     subject: str
     payload: bytes
     attempt: int
-    """Which try this is, from 1."""
+    """Which try this is since it was written down or last asked for, from 1."""
     sequence: int | None
     """Its place among the messages of its ``order``, from 1."""
     enqueued_at: datetime

@@ -376,6 +376,43 @@ def test_what_came_to_its_end_is_tried_again_when_asked(ledger):
     assert len(send(ledger, NOW + HOUR)) == 2 * CHUNK
 
 
+def again_by_id(ledger, id_, at):
+    assert ledger.retry([id_], at) == 1
+
+
+def again_by_movement(ledger, _, at):
+    assert ledger.replay(HOOK, [news("a")], compose, at).again == 1
+
+
+@pytest.mark.parametrize("asked", [again_by_id, again_by_movement])
+def test_what_is_asked_for_again_has_all_of_its_tries_anew_and_keeps_those_before(ledger, asked):
+    look(ledger, news("a"))
+    tries = len(POLICY.retries) + 1
+    moments = [NOW + n * HOUR for n in range(2 * tries)]
+    for moment in moments[:tries]:
+        (message,) = take(ledger, moment, FAILED)
+    assert states(ledger) == {"key of a": "failed"}
+    asked(ledger, message.id, moments[tries])
+    for moment in moments[tries:-1]:
+        take(ledger, moment, FAILED)
+        assert states(ledger) == {"key of a": "waiting"}
+    take(ledger, moments[-1], FAILED)
+    assert states(ledger) == {"key of a": "failed"}
+    record = ledger.record(message.id)
+    assert [(one.attempt, one.at) for one in record.tries] == list(enumerate(moments, 1))
+    assert record.reason.endswith(f"tried {tries} times")
+
+
+def test_one_that_still_waits_has_its_tries_anew_when_asked_for(ledger):
+    look(ledger, news("a"))
+    for hours in range(len(POLICY.retries)):
+        (message,) = take(ledger, NOW + hours * HOUR, FAILED)
+    again_by_id(ledger, message.id, NOW + hours * HOUR)
+    for more in range(len(POLICY.retries)):
+        take(ledger, NOW + (hours + more) * HOUR, FAILED)
+        assert states(ledger) == {"key of a": "waiting"}
+
+
 def test_a_subject_is_written_down_once(ledger):
     recap = Draft("recap", "daily 2026-11-22", b"recap", NOW)
     assert ledger.enqueue(HOOK, [recap], NOW) == 1
