@@ -9,6 +9,7 @@ import click
 from rich.filesize import decimal
 
 from mogul_assets.assets.deliveries import configuration_problem
+from mogul_assets.automation.freshness import overdue_since
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.messages.message import State
@@ -39,10 +40,12 @@ class Status:
     due_at: datetime | None = None
     messages: str = ""
     """How many wait or were given up, where it sends messages."""
+    overdue_since: datetime | None = None
+    """The tick of its schedule that was to bring something newer by now."""
 
     @property
     def ok(self) -> bool:
-        return self.delivered_at is not None and self.error is None
+        return self.delivered_at is not None and self.error is None and self.overdue_since is None
 
 
 @click.command(
@@ -61,11 +64,12 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
     What a destination that was not there did not take is tried again after 1, 5 and 15 minutes while Dagster's
     daemon runs (mogul ui), then with its next schedule. Rows and bytes are those of the last delivery: of a dataset
     with months, only the months that it took.
-    Ends with 1 where a delivery failed since its last success, or never took place.
+    Ends with 1 where a delivery failed since its last success, never took place, or is stale: two hours after its
+    schedule's last tick nothing newer has arrived.
     """
-    states = [state for entry in project.entries(destinations) for state in _states(project, entry.name)]
+    found = [state for entry in project.entries(destinations) for state in states(project, entry.name)]
     if as_json:
-        shown.as_json(states)
+        shown.as_json(found)
     else:
         shown.table(
             (
@@ -89,12 +93,12 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
                     s.generation,
                     _again(s.due_at, datetime.now(UTC)),
                     s.messages,
-                    s.error,
+                    s.error or _stale(s.overdue_since),
                 )
-                for s in states
+                for s in found
             ),
         )
-    return OK if all(state.ok for state in states) else FAILED
+    return OK if all(state.ok for state in found) else FAILED
 
 
 def _again(due: datetime | None, now: datetime) -> str:
@@ -105,9 +109,15 @@ def _again(due: datetime | None, now: datetime) -> str:
     return f"tried again at {due:%H:%M} UTC{late}"
 
 
-def _states(project: Project, destination: str) -> list[Status]:
+def _stale(tick: datetime | None) -> str:
+    return "" if tick is None else f"stale: due at {tick:%Y-%m-%d %H:%M} UTC → is the daemon running? mogul ui"
+
+
+def states(project: Project, destination: str) -> list[Status]:
+    """How each delivery to a destination stands."""
     problem, entry = configuration_problem(project.destination(destination)), project.settings.entry(destination)
-    states = [
+    now = datetime.now(UTC)
+    found = [
         Status(
             destination,
             dataset,
@@ -118,11 +128,12 @@ def _states(project: Project, destination: str) -> list[Status]:
             problem or mark.error,
             mark.attempts,
             mark.due_at,
+            overdue_since=overdue_since(entry, mark.delivered_at, now),
         )
         for dataset in entry.datasets or ("none",)
         for mark in [project.store.watermark(destination, dataset)]
     ]
-    return [_told(project, state) for state in states] if entry.habits.messages else states
+    return [_told(project, state) for state in found] if entry.habits.messages else found
 
 
 def _told(project: Project, state: Status) -> Status:
