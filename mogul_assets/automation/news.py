@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from mogul_assets.automation.jobs import NEWS, delivery
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import MogulError
-from mogul_assets.messages.ledger import Ledger
+from mogul_assets.messages.ledger import Ledger, Standing
 from mogul_assets.news import LOOK_BACK, seen_at
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
@@ -77,49 +78,50 @@ def news_sensor(
         opened, now = Store(store), clock()
         _forget_old_runs(context.instance)
         runs = under_way(context.instance)
-        try:
-            with ledger.open() as remembered:
-                _first_seen(remembered, told, now)
+        with ExitStack() as until_the_end:
+            try:
+                remembered = until_the_end.enter_context(ledger.open())
+                standings = _standings(remembered, told, now)
                 due = {name for name, at in remembered.next_due().items() if at <= now}
                 if now.minute == 0:
                     remembered.purge(now)
-                behind = _behind(remembered, told, seen_at(opened), now)
-        except MogulError as error:
-            yield dg.SkipReason(str(error))
-            return
-        for name in sorted(due & (entries.keys() - told.keys())):
-            if served(runs, name) is None:
-                key = f"{name}, due {now.isoformat()}"
-                yield delivery(
-                    opened, entries[name], entries[name].datasets, run_key=key, tags={}, since=since, now=now
-                )
-        if not told:
-            return
-        waits_for = _waits_for(context.instance, [run for run in runs if run.job_name == NEWS], seen_at(opened))
-        if waits_for is not None:
-            yield dg.SkipReason(waits_for)
-            return
-        if not opened.raw_reads("account"):
-            yield dg.SkipReason("the account was never read: start the job refresh, or mogul sync")
-            return
-        before = msgspec.json.decode(context.cursor, type=_Cursor) if context.cursor else _Cursor()
-        pulse, problem = _pulse(account, now)
-        lost = before.asked_at is not None and (seen_at(opened) or before.asked_at) <= before.asked_at
-        overdue = lost and now - before.asked_at >= AGAIN_AFTER if before.asked_at else False
-        if pulse is not None and (pulse != before.pulse or overdue):
-            context.update_cursor(msgspec.json.encode(_Cursor(pulse, now)).decode())
-            yield _run(f"{pulse} {now.isoformat()}", told.values())
-        elif wanted := sorted(due & told.keys() | behind):
-            keys = [delivery_key(told[name], told[name].datasets[0]) for name in wanted]
-            # While the account does not answer, what is written down already is sent all the same.
-            read = [NEWS_ASSET] if pulse is not None else []
-            due_now = f"due {now.isoformat()}"
-            yield dg.RunRequest(job_name=NEWS, run_key=due_now, asset_selection=[*read, *keys], asset_check_keys=[])
-        else:
-            if pulse is not None and not lost:
-                with ledger.open() as remembered:
+                seen = seen_at(opened)
+                behind = _behind(standings, seen, now)
+            except MogulError as error:
+                yield dg.SkipReason(str(error))
+                return
+            for name in sorted(due & (entries.keys() - told.keys())):
+                if served(runs, name) is None:
+                    key = f"{name}, due {now.isoformat()}"
+                    yield delivery(
+                        opened, entries[name], entries[name].datasets, run_key=key, tags={}, since=since, now=now
+                    )
+            if not told:
+                return
+            waits_for = _waits_for(context.instance, [run for run in runs if run.job_name == NEWS], seen)
+            if waits_for is not None:
+                yield dg.SkipReason(waits_for)
+                return
+            if not opened.raw_reads("account"):
+                yield dg.SkipReason("the account was never read: start the job refresh, or mogul sync")
+                return
+            before = msgspec.json.decode(context.cursor, type=_Cursor) if context.cursor else _Cursor()
+            pulse, problem = _pulse(account, now)
+            lost = before.asked_at is not None and (seen or before.asked_at) <= before.asked_at
+            overdue = lost and now - before.asked_at >= AGAIN_AFTER if before.asked_at else False
+            if pulse is not None and (pulse != before.pulse or overdue):
+                context.update_cursor(msgspec.json.encode(_Cursor(pulse, now)).decode())
+                yield _run(f"{pulse} {now.isoformat()}", told.values())
+            elif wanted := sorted(due & told.keys() | behind):
+                keys = [delivery_key(told[name], told[name].datasets[0]) for name in wanted]
+                # While the account does not answer, what is written down already is sent all the same.
+                read = [NEWS_ASSET] if pulse is not None else []
+                due_now = f"due {now.isoformat()}"
+                yield dg.RunRequest(job_name=NEWS, run_key=due_now, asset_selection=[*read, *keys], asset_check_keys=[])
+            else:
+                if pulse is not None and not lost:
                     remembered.looked(told, now)
-            yield dg.SkipReason(problem or "nothing new")
+                yield dg.SkipReason(problem or "nothing new")
 
     return sensor
 
@@ -143,17 +145,17 @@ def _waits_for(instance: dg.DagsterInstance, runs: Sequence[dg.DagsterRun], seen
     return None
 
 
-def _first_seen(ledger: Ledger, told: Mapping[str, Entry], now: datetime) -> None:
-    """A destination begins when it is first seen, not when its first movement comes."""
-    for name in told.keys() - {one.name for one in ledger.known()}:
-        ledger.standing(name, now)
+def _standings(ledger: Ledger, told: Iterable[str], now: datetime) -> list[Standing]:
+    """Of every destination that is told. It begins when it is first seen, not when its first movement comes."""
+    known = {one.name: one for one in ledger.known()}
+    return [known.get(name) or ledger.standing(name, now) for name in told]
 
 
-def _behind(ledger: Ledger, told: Mapping[str, Entry], seen: datetime | None, now: datetime) -> set[str]:
+def _behind(standings: Iterable[Standing], seen: datetime | None, now: datetime) -> set[str]:
     """The destinations for which the news that stand were not written down, though there was time for it."""
     if seen is None or now - seen < AGAIN_AFTER:
         return set()
-    return {one.name for one in ledger.known() if one.name in told and (one.polled_at is None or one.polled_at < seen)}
+    return {one.name for one in standings if one.polled_at is None or one.polled_at < seen}
 
 
 def _pulse(account: AccountResource, now: datetime) -> tuple[str | None, str | None]:
@@ -168,8 +170,7 @@ def _forget_old_runs(instance: dg.DagsterInstance) -> None:
     """Remove runs of this job but for the newest, with their events and logs; what failed goes no sooner than that."""
     for statuses in ([dg.DagsterRunStatus.SUCCESS], [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]):
         of_these = dg.RunsFilter(job_name=NEWS, statuses=statuses)
-        for record in instance.get_run_records(of_these, limit=KEPT_RUNS + 20)[KEPT_RUNS:]:
-            run_id = record.dagster_run.run_id
+        for run_id in instance.get_run_ids(of_these, limit=KEPT_RUNS + 20)[KEPT_RUNS:]:
             instance.delete_run(run_id)
             instance.compute_log_manager.delete_logs(prefix=[run_id])
             # SQLite keeps a file for each run, 147 KB of it with nothing left in it.

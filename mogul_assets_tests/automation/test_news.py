@@ -13,6 +13,7 @@ import pytest
 
 from mogul_assets.assets.common import AccountResource
 from mogul_assets.assets.deliveries import NEWS_ASSET
+from mogul_assets.automation import news as real_time
 from mogul_assets.automation.jobs import NEWS, deliver_job, news_job
 from mogul_assets.automation.news import AGAIN_AFTER, news_sensor
 from mogul_assets.destinations.messenger import LedgerResource
@@ -282,3 +283,11 @@ def test_before_the_first_refresh_the_sensor_says_what_to_do(tmp_path, instance,
     hook = HOOK.format(url="https://example.com")
     project = Project(tmp_path, instance, serving, f"account: {{sandbox: true}}\ndestinations:\n  hook: {hook}\n")
     assert "mogul sync" in tick(project, sensor_of(project)).skip_message
+
+
+def test_of_its_runs_the_newest_stay(hooked, receiver, monkeypatch):
+    monkeypatch.setattr(real_time, "KEPT_RUNS", 1)
+    project = hooked(receiver)
+    runs = [news(project).run_id for _ in range(3)]
+    tick(project, sensor_of(project))
+    assert project.instance.get_run_ids(dg.RunsFilter(job_name=NEWS)) == runs[-1:]
