@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.constructor import DuplicateKeyError
@@ -39,7 +39,20 @@ REAL_TIME = "real_time"
 """The schedule of what tells movements as they happen: it has no times."""
 
 RESERVED = {"account", "source_data", "calculated_data", "internal", "mogul", "store", "refresh", "configuration"}
-_NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+"""What a destination may be called; ``RESERVED`` words apart."""
+
+ENTRY = {
+    "datasets": "What is delivered; all that the type takes where it is left out.",
+    "schedule": "When: daily, weekly, monthly, hourly, or a cron line; by hand where it is left out.",
+    "hour": "The whole hour of daily, weekly and monthly.",
+    "time_zone": "Of the schedule, such as Europe/Paris.",
+    "on_refresh": "Whether it is delivered to after every refresh.",
+    "paused": "Whether no schedule and no sensor delivers to it; by hand it still is.",
+    "guard": "The share of its rows that a dataset may lose between two deliveries, such as 20%; off for any.",
+    "formerly": "The name that it had before: what is remembered under that goes on under this one.",
+}
+"""The settings of a destination of any type, and what they mean."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +147,9 @@ class AccountSettings(_Frozen):
     api_key: Secret | None = None
     sandbox: Sandbox | None = None
     url: str = "https://api.chartmogul.com/v1"
-    since: Annotated[Month, BeforeValidator(_month)] = Month(2010, 1)
+    since: Annotated[
+        Month, BeforeValidator(_month), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"})
+    ] = Month(2010, 1)
     rates: Rates = Rates()
 
     @model_validator(mode="before")
@@ -181,7 +196,7 @@ class Entry:
 
     It is delivered to after each tick of ``schedule``, a cron line in ``time_zone``, and with ``on_refresh`` after
     every refresh. ``period`` is the schedule's name where it has one: what a recap tells of. One that is ``paused``
-    no schedule and no sensor delivers to; by hand it still is.
+    no schedule and no sensor delivers to; by hand it still is. ``formerly`` is the name that it had before.
     """
 
     name: str
@@ -263,7 +278,7 @@ def parsed(file: Path, text: str) -> Settings:
         raise _wrong(file, root, "destinations", "destinations is not a mapping", "write  name: {type: duckdb, …}")
     destinations = {}
     for name in entries:
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
+        if not isinstance(name, str) or not NAME.fullmatch(name) or name in RESERVED:
             taken = " (the word is taken)" if name in RESERVED else ""
             raise _wrong(
                 file,
@@ -327,6 +342,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     time_zone = str(options.pop("time_zone", habits.time_zone))
     on_refresh = options.pop("on_refresh", False)
     paused = options.pop("paused", False)
+    formerly = options.pop("formerly", None)
     wanted = options.pop("datasets", "all")
     guard = options.pop("guard", f"{SHARE:.0%}")
     if problem is None and not isinstance(type_, str):
@@ -357,6 +373,8 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         problem = problem or "on_refresh is not for messages; they have their schedule"
     if not isinstance(paused, bool):
         problem = problem or f"paused is '{paused}'; write true or false"
+    if formerly is not None and (not isinstance(formerly, str) or not NAME.fullmatch(formerly)):
+        problem, formerly = problem or f"formerly is '{formerly}'; write the name that it had", None
     try:
         share = share_of(guard)
     except ValueError as error:

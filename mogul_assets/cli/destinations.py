@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from mogul_assets import schema as described
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, Command, Group, entries, shown
 from mogul_assets.cli.project import Project, pass_project
@@ -245,6 +246,23 @@ def _discreet(destination: Destination, value: Any) -> Any:
     if not isinstance(destination, Misconfigured) or (isinstance(value, dict) and set(value) == {"env"}):
         return value
     return "…"
+
+
+@command.command(
+    cls=Command,
+    short_help="mogul.yaml as a JSON schema, for editors.",
+    examples={
+        "mogul destinations schema > mogul.schema.json": "to keep beside mogul.yaml",
+        "# yaml-language-server: $schema=mogul.schema.json": "the line of mogul.yaml that names it",
+    },
+)
+def schema() -> int:
+    """Print mogul.yaml as a JSON schema: an editor completes with it, and marks what is wrong.
+
+    It is docs/mogul.schema.json of the repository; the first line of mogul.yaml names it.
+    """
+    click.echo(described.text(), nl=False)
+    return OK
 
 
 for each in (entries.add, entries.edit, entries.pause, entries.resume, entries.remove):

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from mogul_assets.cli import COMMANDS, main
 
 DESTINATIONS = tuple(
-    f"destinations {name}" for name in ("list", "show", "add", "edit", "grants", "test", "pause", "resume", "remove")
+    f"destinations {name}"
+    for name in ("list", "show", "add", "edit", "grants", "test", "pause", "resume", "remove", "schema")
 )
 MESSAGES = tuple(f"messages {name}" for name in ("list", "show", "retry", "export"))
 

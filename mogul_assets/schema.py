@@ -1,0 +1,122 @@
+"""``mogul.yaml`` as a JSON schema, made from what reads it: an editor completes with it, and marks what is wrong.
+
+It says what stands where. What only the type itself can judge (settings that go together) is ``mogul check``'s.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic.fields import FieldInfo
+
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import TYPES, load_type
+from mogul_assets.destinations.configured import settings_of
+from mogul_assets.settings import (
+    ENTRY,
+    HABITS,
+    HOUR,
+    NAME,
+    NAMED_SCHEDULES,
+    REAL_TIME,
+    RESERVED,
+    AccountSettings,
+    LedgerSettings,
+    StoreSettings,
+)
+
+Schema = dict[str, Any]
+
+
+def schema() -> Schema:
+    """The schema, in draft 7: the one that editors of YAML know."""
+    definitions: Schema = {}
+    account = _object(AccountSettings.model_fields, definitions)
+    short = {"sandbox": {"const": True}, "rates": {"enum": ["ecb", "ecb_offline"]}}
+    for key, form in short.items():
+        account["properties"][key] = {"anyOf": [form, account["properties"][key]]}
+    found = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "mogul.yaml",
+        "description": "A ChartMogul account, and where its datasets are delivered to.",
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["account"],
+        "properties": {
+            "account": {"description": _first_line(AccountSettings), **account},
+            "store": {"description": _first_line(StoreSettings), **_object(StoreSettings.model_fields, definitions)},
+            "ledger": {"description": _first_line(LedgerSettings), **_object(LedgerSettings.model_fields, definitions)},
+            "destinations": {
+                "description": "Where it goes, by names of your own.",
+                "type": ["object", "null"],
+                "propertyNames": {"pattern": NAME.pattern, "not": {"enum": sorted(RESERVED)}},
+                "additionalProperties": {
+                    "type": "object",
+                    "required": ["type"],
+                    "properties": {"type": {"description": "What kind of place it is.", "enum": list(TYPES)}},
+                    "allOf": [
+                        {
+                            "if": {"properties": {"type": {"const": word}}, "required": ["type"]},
+                            "then": {"$ref": f"#/definitions/{word}"},
+                        }
+                        for word in TYPES
+                    ],
+                },
+            },
+        },
+    }
+    kinds = {word: _kind(word, definitions) for word in TYPES}
+    return {**found, "definitions": {**definitions, **kinds}}
+
+
+def text() -> str:
+    """The schema as the repository keeps it."""
+    return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
+
+
+def _kind(word: str, definitions: Schema) -> Schema:
+    """One destination of a type: its own settings and those of any."""
+    found = _object(settings_of(load_type(word)), definitions)
+    found["properties"] = {"type": {"const": word}, **found["properties"], **_of_any(word)}
+    return found
+
+
+def _of_any(word: str) -> Schema:
+    """The settings that every destination has."""
+    schedules = [*NAMED_SCHEDULES, *([REAL_TIME] if word in HABITS and HABITS[word].schedule == REAL_TIME else [])]
+    takes = load_type(word)(name="it", **load_type(word).EXAMPLE).capabilities.takes
+    dataset = {"enum": [name for name in DATASETS if takes(name)]}
+    forms: Schema = {
+        "datasets": {"anyOf": [{"const": "all"}, dataset, {"type": "array", "minItems": 1, "items": dataset}]},
+        "schedule": {"anyOf": [{"enum": schedules}, {"type": ["string", "null"]}]},
+        "hour": {"type": "integer", "minimum": 0, "maximum": 23, "default": HOUR},
+        "on_refresh": {"type": "boolean", "default": False},
+        "paused": {"type": "boolean", "default": False},
+        "guard": {"type": ["string", "number", "boolean"]},
+    }
+    return {name: {"description": what, **forms.get(name, {"type": "string"})} for name, what in ENTRY.items()}
+
+
+def _object(fields: Mapping[str, FieldInfo], definitions: Schema) -> Schema:
+    properties = {}
+    for name, field in fields.items():
+        wanted: Any = Annotated[field.annotation, *field.metadata] if field.metadata else field.annotation
+        made = TypeAdapter(wanted).json_schema(ref_template="#/definitions/{model}")
+        definitions.update(made.pop("$defs", {}))
+        what = {"description": field.description} if field.description else {}
+        usual = {"default": field.default} if isinstance(field.default, str | int | float) else {}
+        properties[name] = {**what, **made, **usual}
+    required = [name for name, field in fields.items() if field.is_required()]
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        **({"required": required} if required else {}),
+        "properties": properties,
+    }
+
+
+def _first_line(model: type[BaseModel]) -> str:
+    return (model.__doc__ or "").strip().partition("\n")[0]
