@@ -5,9 +5,11 @@ import os
 import re
 import signal
 from contextlib import suppress
+from pathlib import Path
 
 import dagster as dg
 import duckdb
+import msgspec
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.settings import load
@@ -162,6 +164,18 @@ def test_one_destination_that_fails_stops_no_other(synced):
     assert after["warehouse", "tags"]["error"]
     assert after["lake", "tags"]["error"] is None
     assert synced.mogul("status").exit_code == 1
+
+
+def test_what_is_held_back_says_the_command_that_lets_it_through(synced):
+    store, data = store_of(synced), Path(synced.folder, "out/files/tags/manifest.json")
+    mark, before = store.watermark("lake", "tags"), data.read_text()
+    store.mark("lake", "tags", msgspec.structs.replace(mark, rows_by_month={"": 10 * mark.rows}))
+    held = synced.mogul("sync", "lake")
+    *_, command = complaint(held).partition("mogul sync")
+    assert (held.exit_code, "the old data stands" in held.stderr, data.read_text() == before) == (1, True, True)
+    assert synced.mogul("sync", *command.split()).exit_code == 0
+    assert store.watermark("lake", "tags").rows_by_month == mark.rows_by_month
+    assert synced.mogul("status", "lake").exit_code == 0
 
 
 def test_a_run_whose_command_was_killed_holds_up_nobody(place):
