@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +19,7 @@ from mogul_assets.automation.jobs import NEWS, delivery
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import MogulError
+from mogul_assets.messages import sending
 from mogul_assets.messages.ledger import Ledger, Standing
 from mogul_assets.news import LOOK_BACK, seen_at
 from mogul_assets.settings import Entry
@@ -33,13 +34,6 @@ AGAIN_AFTER = timedelta(minutes=1)
 RUNS_AT_ONCE = 2
 KEPT_RUNS = 200
 """Runs of this job that stay to look at. One a minute for two days would be 2,880, of 150 KB each."""
-
-
-Clock = Callable[[], datetime]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
 
 
 class _Cursor(msgspec.Struct, frozen=True):
@@ -57,7 +51,7 @@ def news_sensor(
     store: Path,
     since: Month,
     jobs: Sequence[Any],
-    clock: Clock = _now,
+    clock: sending.Clock = sending.now,
 ) -> dg.SensorDefinition:
     """Starts a run where the account's newest movements changed, and where a message is due.
 

@@ -6,8 +6,8 @@ looks first at what is queued or running. That and a run's key keep a delivery f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mogul_assets.automation.jobs import REFRESH, delivery
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import MogulError
+from mogul_assets.messages import sending
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store, Watermark, group_of
 from mogul_assets.store.window import Month
@@ -27,15 +28,12 @@ RETRIES = "retries"
 INTERVAL = timedelta(seconds=30)
 """How often a sensor looks."""
 
-Clock = Callable[[], datetime]
 Request = dg.RunRequest | dg.SkipReason
 
 
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-def on_refresh_sensor(entry: Entry, store: Path, since: Month, job: Any, clock: Clock = _now) -> dg.SensorDefinition:
+def on_refresh_sensor(
+    entry: Entry, store: Path, since: Month, job: Any, clock: sending.Clock = sending.now
+) -> dg.SensorDefinition:
     """Delivers to a destination what is newer in the store than there, once the refresh that brings it has ended.
 
     A refresh that has brought nothing yet is not waited for: where one follows the other, that would be for ever.
@@ -92,7 +90,7 @@ def _run_key(entry: Entry, standing: Mapping[str, str]) -> str:
 
 
 def retries_sensor(
-    entries: Mapping[str, Entry], store: Path, since: Month, jobs: Sequence[Any], clock: Clock = _now
+    entries: Mapping[str, Entry], store: Path, since: Month, jobs: Sequence[Any], clock: sending.Clock = sending.now
 ) -> dg.SensorDefinition:
     """Starts the next try of deliveries whose destination could not be reached, when it is due.
 
