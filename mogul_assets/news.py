@@ -46,7 +46,8 @@ def read_news(store: Store, account: Account, *, generation: str, now: datetime)
     """
     info = known_account(store)
     before = store.table(MOVEMENT_NEWS.name)
-    seen = before.read_at if before is not None else now
+    # A clock that was wrong may have written it: nothing happened yet after a moment that is ahead.
+    seen = min(before.read_at, now) if before is not None else now
     start = max(seen - LOOK_BACK, BEGINNING + LOOK_BACK)
     lock = filelock.FileLock(store.root / "news.lock")
     with durable.writing_to(store.root), working(store, generation, MOVEMENT_NEWS.name) as (connection, _):

@@ -31,6 +31,7 @@ from mogul_assets.messages import sending
 from mogul_assets.messages.message import Draft, Message, News, Outcome, State, Tried
 from mogul_assets.messages.sending import GIVES_WAY_AFTER, Policy
 from mogul_assets.messages.tables import ATTEMPT, DESTINATION, HEAD, MESSAGE, OPEN, is_open
+from mogul_assets.store.window import CLOCKS_APART
 
 LATE = timedelta(hours=12)
 """How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""
@@ -38,8 +39,6 @@ PAYLOADS_KEPT = timedelta(days=90)
 """A mail of 10 MB a day to one recipient would be 5 GB a year."""
 LOOKS_APART = timedelta(minutes=10)
 """How often a look that found nothing is written down."""
-CLOCKS_APART = timedelta(minutes=2)
-"""How much the clocks of machines may differ. A moment further ahead was written by a clock that was wrong."""
 CLAIMED_FOR = timedelta(minutes=3)
 """Longer than any try may take; of a process of this machine that died, claims are released at once."""
 CHUNK = 500
@@ -283,6 +282,19 @@ class Ledger:
         with self._transaction(reads=True) as connection:
             return [Standing(*row) for row in connection.execute(sa.select(DESTINATION).order_by(DESTINATION.c.name))]
 
+    def rename(self, before: str, name: str) -> bool:
+        """Let all that is known of a destination go on under another name; ``False`` where there is nothing to do.
+
+        What is known of the other name already stays as it is, and so does what is known of the one before.
+        """
+        with self._transaction(before) as connection:
+            names = sa.select(DESTINATION.c.name).where(DESTINATION.c.name.in_([before, name]))
+            if set(connection.scalars(names)) != {before}:
+                return False
+            for table, column in ((DESTINATION, DESTINATION.c.name), (MESSAGE, MESSAGE.c.destination)):
+                connection.execute(table.update().where(column == before).values({column: name}))
+        return True
+
     def _standing(self, connection: Connection, name: str, now: datetime) -> Standing:
         row = connection.execute(sa.select(DESTINATION).where(DESTINATION.c.name == name)).one_or_none()
         if row is None:
@@ -412,7 +424,7 @@ class Ledger:
         """
         with self._transaction(destination) as connection:
             standing, latest = self._standing(connection, destination, now), now + CLOCKS_APART
-            right: dict[str, datetime | None] = {"started_at": now, "polled_at": None, "looked_at": None}
+            right: dict[str, Any] = {"started_at": now, "polled_at": None, "looked_at": None}
             moments = {name: getattr(standing, name) for name in right}
             wrong = {name: moment for name, moment in moments.items() if moment is not None and moment > latest}
             if not wrong:

@@ -35,7 +35,7 @@ from mogul_assets.store import durable, raw
 from mogul_assets.store.raw import RawWriter
 from mogul_assets.store.table import DataFile, Table
 from mogul_assets.store.tolerant import Rejected
-from mogul_assets.store.window import BEGINNING, Month, Window
+from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 
 _T = TypeVar("_T")
 
@@ -232,11 +232,13 @@ class Store:
 
         A file equal to the one it would replace is dropped, and the old one stays. One that goes out of use is
         touched: its grace time begins now. An older generation never takes the place of a newer one: then
-        nothing moves, and ``False`` is returned.
+        nothing moves, and ``False`` is returned. One read at a moment that is still ahead, by a clock that was
+        wrong, is no newer one.
         """
         (group,) = {group_of(dataset) for dataset in files}
         before = self.pointer(group)
-        if before is not None and before.generation > generation:
+        ahead = before is not None and before.read_at > datetime.now(UTC) + CLOCKS_APART
+        if before is not None and before.generation > generation and not ahead:
             return False
         entries = {}
         with durable.writing_to(self.root):
@@ -341,6 +343,14 @@ class Store:
             return self._read(self._watermark(destination, dataset), Watermark) or Watermark()
         except StoreDamaged as damaged:
             return Watermark(error=damaged.message)
+
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Let what was delivered to a destination (old name to new) count for its new name, which was never seen."""
+        for before, name in renamed.items():
+            old, new = (self.root / WATERMARKS / each for each in (before, name))
+            if old.is_dir() and not new.exists():
+                with durable.writing_to(self.root), suppress(FileNotFoundError):  # another process did it
+                    old.rename(new)
 
     def mark(self, destination: str, dataset: str, watermark: Watermark) -> None:
         with durable.writing_to(self.root):
@@ -456,7 +466,7 @@ class Store:
         return {file["month"]: file["sha256"] for file in pointer.datasets[dataset].files}
 
     def _watermark(self, destination: str, dataset: str) -> Path:
-        return self.root / "watermarks" / destination / f"{dataset}.json"
+        return self.root / WATERMARKS / destination / f"{dataset}.json"
 
     # -- housekeeping ---------------------------------------------------------------------------------------
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _MONTH = re.compile(r"(?!0000)(\d{4})-(0[1-9]|1[0-2])(?:-01)?", re.ASCII)
 
+CLOCKS_APART = timedelta(minutes=2)
+"""How much the clocks of machines may differ. A moment further ahead was written by a clock that was wrong."""
 BEGINNING = datetime(1, 1, 1, tzinfo=UTC)
 """Start of the first partition, which takes everything older too."""
 

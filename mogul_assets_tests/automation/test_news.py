@@ -18,8 +18,10 @@ from mogul_assets.automation.jobs import NEWS, deliver_job, news_job
 from mogul_assets.automation.news import AGAIN_AFTER, news_sensor
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.messages.message import State
+from mogul_assets.news import LOOK_BACK, read_news
 from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
+from mogul_assets.store.table import new_generation
 from mogul_assets_tests.automation.conftest import started, tick
 from mogul_assets_tests.peers.receiver import SECRET, Receiver, Reply
 from mogul_assets_tests.project import NOW, Project, failures_of
@@ -113,6 +115,16 @@ def test_what_happened_reaches_the_receiver_once(hooked, receiver):
     assert all(one.valid for one in receiver.taken)
     assert news(project).success
     assert len(receiver.taken) == len(fresh)
+
+
+def test_what_a_clock_ahead_has_read_hides_nothing_from_the_next_look(hooked, receiver):
+    project = hooked(receiver)
+    settings, ahead = project.settings, datetime.now(UTC) + LOOK_BACK + timedelta(days=1)
+    account = AccountResource.of(settings.account, settings.store.path)
+    read_news(project.store, account.open(), generation=new_generation(ahead), now=ahead)
+    fresh = happened(project, 6)
+    assert news(project).success
+    assert len({one.headers["mogul-movement-key"] for one in receiver.messages}) == len(fresh) > 0
 
 
 def test_a_movement_has_the_key_that_the_next_refresh_gives_it(hooked, receiver):
