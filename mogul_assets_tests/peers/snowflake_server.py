@@ -23,7 +23,9 @@ import re
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.request import Request as UrlRequest
@@ -89,6 +91,8 @@ class Locks:
 
 
 locks = Locks()
+schemas = threading.Lock()
+"""Held by DDL: DuckDB refuses one of two that make the same table at once, and Snowflake has one wait."""
 
 
 def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) -> FakeSnowflakeCursor:
@@ -110,13 +114,18 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
     command = re.sub(r"(?i)(PARSE_JSON\((?:[^()']|\"[^\"]*\")*), 'd'\)", r"\1)", command)
     tree = _parsed(command)
     in_transaction = getattr(session, "in_transaction", False)
-    if isinstance(tree, exp.Create | exp.Drop | exp.Alter | exp.Comment) and in_transaction:
+    ddl = isinstance(tree, exp.Create | exp.Drop | exp.Alter | exp.Comment)
+    if ddl and in_transaction:
         _execute(self, "COMMIT")
         in_transaction = False
     if isinstance(tree, exp.Update | exp.Delete | exp.Merge):
         locks.take(str(tree.find(exp.Table)).upper(), session, session.lock_timeout)
     try:
-        done = _copied(self, command) or _commented(self, tree) or _execute(self, command, *args, **more)
+        with schemas if ddl else nullcontext():
+            done = _undisturbed(
+                lambda: _copied(self, command) or _commented(self, tree) or _execute(self, command, *args, **more),
+                alone=not in_transaction,
+            )
     except duckdb.ConstraintException as error:
         raise ProgrammingError(
             msg=f"NULL result in a non-nullable column: {error}", errno=100072, sqlstate="22000"
@@ -134,6 +143,16 @@ def execute(self: FakeSnowflakeCursor, command: str, *args: Any, **more: Any) ->
     if after:
         raise after
     return done
+
+
+def _undisturbed(work: Callable[[], FakeSnowflakeCursor], *, alone: bool) -> FakeSnowflakeCursor:
+    """``work``, again where it stands ``alone`` and DuckDB refused it for another's: Snowflake has it wait instead."""
+    for pause in (0.05, 0.1, 0.2, 0.4, 0.8) if alone else ():
+        try:
+            return work()
+        except duckdb.TransactionException:
+            time.sleep(pause)
+    return work()
 
 
 def _temporary(cursor: FakeSnowflakeCursor, command: str) -> str:
