@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 import dagster as dg
 
 from mogul_assets.assets.deliveries import DESTINATION
+from mogul_assets.processes import lives
 
 PROCESS = "mogul/process"
 """Run tag: host and process id of the command that runs it."""
@@ -30,7 +31,8 @@ def process() -> str:
 def abandoned(run: dg.DagsterRun) -> bool:
     """Whether the command that ran it was killed, so that it will never end by itself."""
     host, _, number = run.tags.get(PROCESS, "").partition(":")
-    return host == socket.gethostname() and not _lives(int(number))
+    # Who asks runs none of them: its own number is that of a command that is gone.
+    return host == socket.gethostname() and (int(number) == os.getpid() or not lives(int(number)))
 
 
 def under_way(instance: dg.DagsterInstance, job: str | None = None) -> Sequence[dg.DagsterRun]:
@@ -47,13 +49,3 @@ def served(runs: Iterable[dg.DagsterRun], destination: str) -> dg.DagsterRun | N
 def _destinations(run: dg.DagsterRun) -> set[str]:
     # What is materialised by hand runs in a job of Dagster's own, which has assets and none of our tags.
     return {run.tags.get(DESTINATION, ""), *(key.path[0] for key in run.asset_selection or ())}
-
-
-def _lives(number: int) -> bool:
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return number != os.getpid()

@@ -31,6 +31,7 @@ from mogul_assets.messages import sending
 from mogul_assets.messages.message import Draft, Message, News, Outcome, State, Tried
 from mogul_assets.messages.sending import GIVES_WAY_AFTER, Policy
 from mogul_assets.messages.tables import ATTEMPT, DESTINATION, HEAD, MESSAGE, OPEN, is_open
+from mogul_assets.processes import lives
 from mogul_assets.store.window import CLOCKS_APART
 
 LATE = timedelta(hours=12)
@@ -1102,15 +1103,7 @@ def _plain(text: str) -> str:
 def _dead(owner: str) -> bool:
     """Whether a process of this machine, by ``host:process:…``, is gone."""
     processes, number, _ = owner.split(":")
-    if processes != _processes():
-        return False
-    try:
-        os.kill(int(number), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
+    return processes == _processes() and not lives(int(number))
 
 
 def _record(row: Row[Any], *, payload: bool, tries: tuple[Attempt, ...] = ()) -> Record:
