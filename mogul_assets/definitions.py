@@ -27,6 +27,7 @@ from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.settings import Settings, load
+from mogul_assets.store.store import Store
 
 
 def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
@@ -63,6 +64,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     scheduled = {name: entry for name, entry in active.items() if entry.schedule}
     awaited = {name: entry for name, entry in messengers.items() if name in active}
     store = settings.store.path
+    Store(store).rename(settings.ledger.renamed)
     sensors = [
         *([deliveries_sensor(scheduled, store, since, list(deliveries.values()))] if scheduled else []),
         *(on_refresh_sensor(one, store, since, deliveries[name]) for name, one in active.items() if one.on_refresh),

@@ -183,6 +183,12 @@ class LedgerSettings(_Frozen):
         return self
 
 
+class LedgerPlace(LedgerSettings):
+    """The ledger with an absolute path. What it knows of ``renamed`` destinations (old name to new) goes on there."""
+
+    renamed: Mapping[str, str] = Field(default_factory=dict)
+
+
 class StoreSettings(_Frozen):
     """Where reads and datasets live, and how many rows may be unreadable before a refresh is refused."""
 
@@ -212,6 +218,7 @@ class Entry:
     time_zone: str = "UTC"
     guard: float | None = SHARE
     """The share of a dataset's rows that may be gone at a delivery; ``None``: all of them."""
+    formerly: str | None = None
 
     @property
     def habits(self) -> Habits:
@@ -234,7 +241,7 @@ class Settings:
     file: Path
     account: AccountSettings
     store: StoreSettings
-    ledger: LedgerSettings
+    ledger: LedgerPlace
     destinations: Mapping[str, Entry] = field(default_factory=dict)
 
     def entry(self, name: str) -> Entry:
@@ -272,7 +279,6 @@ def parsed(file: Path, text: str) -> Settings:
     store = _model(file, root, "store", StoreSettings) if "store" in root else StoreSettings()
     store = store.model_copy(update={"path": file.parent / store.path})
     ledger = _model(file, root, "ledger", LedgerSettings) if "ledger" in root else LedgerSettings()
-    ledger = ledger.model_copy(update={"path": file.parent / (ledger.path or store.path.parent / "ledger.db")})
     entries = root.get("destinations") or CommentedMap()
     if not isinstance(entries, CommentedMap):
         raise _wrong(file, root, "destinations", "destinations is not a mapping", "write  name: {type: duckdb, …}")
@@ -288,7 +294,13 @@ def parsed(file: Path, text: str) -> Settings:
                 "use a-z, 0-9 and _, like my_warehouse",
             )
         destinations[name] = _entry(name, entries[name], entries.lc.key(name)[0] + 1)
-    return Settings(file, account, store, ledger, destinations)
+    renamed: dict[str, str] = {}
+    for name, entry in destinations.items():
+        if entry.formerly is not None and entry.formerly not in destinations:  # one that is there keeps what is its own
+            renamed.setdefault(entry.formerly, name)
+    path = file.parent / (ledger.path or store.path.parent / "ledger.db")
+    place = LedgerPlace.model_construct(path=path, url=ledger.url, renamed=renamed)
+    return Settings(file, account, store, place, destinations)
 
 
 def _text(file: Path) -> str:
@@ -394,6 +406,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         period=period,
         time_zone=time_zone,
         guard=share,
+        formerly=formerly,
     )
 
 

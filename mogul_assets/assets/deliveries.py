@@ -285,7 +285,7 @@ def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: M
         ins={"table": dg.AssetIn(key=NEWS_ASSET if entry.real_time else key(dataset), input_manager_key=TABLES)},
         io_manager_key=entry.name,
         group_name=entry.name,
-        description=f"{dataset.name}, delivered to {entry.name} ({entry.type}).{problem}",
+        description=f"{dataset.name}, delivered to {entry.name} ({entry.type}).{past(entry, dataset.name)}{problem}",
         kinds={KINDS.get(entry.type, entry.type)} if entry.type in TYPES else set(),
         partitions_def=months(since) if windowed else None,
         backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
@@ -312,6 +312,12 @@ def configuration_check(entry: Entry, destination: Destination) -> dg.AssetCheck
         return dg.AssetCheckResult(passed=problem is None, description=problem or "complete")
 
     return configuration
+
+
+def past(entry: Entry, dataset: str) -> str:
+    """Where the history of a delivery lies that had another name: Dagster keeps it under that."""
+    before = f"{entry.formerly}/{dataset}"
+    return f"\n\nUntil it was renamed: [{before}](/assets/{before})" if entry.formerly else ""
 
 
 def configuration_problem(destination: Destination) -> str | None:

@@ -21,6 +21,7 @@ from mogul_assets.assets.deliveries import (
     DestinationIOManager,
     delivery_key,
     metadata_of,
+    past,
     tell,
 )
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
@@ -145,7 +146,7 @@ def _spec(entry: Entry, dataset: str, upstream: dg.AssetKey, what: str, destinat
         deps=[upstream],
         skippable=True,
         group_name=entry.name,
-        description=f"To {entry.name} ({entry.type}): {what}.{problem}",
+        description=f"To {entry.name} ({entry.type}): {what}.{past(entry, dataset)}{problem}",
         kinds={KINDS.get(entry.type, entry.type)},
         tags={DESTINATION: entry.name},
         metadata={"dagster/column_schema": column_schema(DATASETS[dataset])},

@@ -46,7 +46,9 @@ class Project:
     def store(self) -> Store:
         from mogul_assets.store.store import Store  # noqa: PLC0415 - brings Arrow
 
-        return Store(self.settings.store.path)
+        store = Store(self.settings.store.path)
+        store.rename(self.settings.ledger.renamed)
+        return store
 
     @cached_property
     def home(self) -> Path:

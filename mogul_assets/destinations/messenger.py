@@ -20,7 +20,7 @@ from mogul_assets.messages.message import Draft, News, State
 from mogul_assets.messages.news import news_of
 from mogul_assets.messages.periods import Period
 from mogul_assets.messages.sending import Drained, Policy, Send
-from mogul_assets.settings import LedgerSettings, Secret
+from mogul_assets.settings import LedgerPlace, Secret
 from mogul_assets.store.table import Table
 
 CAUGHT_UP = 7
@@ -28,16 +28,20 @@ CAUGHT_UP = 7
 
 
 class LedgerResource(dg.ConfigurableResource[Any]):
-    """Where messages are remembered: a file, or the database whose URL a variable holds."""
+    """Where messages are remembered: a file, or the database whose URL a variable holds.
+
+    What is known of a destination in ``renamed`` (old name to new) goes on under its new name.
+    """
 
     path: str | None = None
     url_variable: str | None = None
+    renamed: dict[str, str] = Field(default_factory=dict)
 
     @classmethod
-    def of(cls, settings: LedgerSettings) -> "LedgerResource":
+    def of(cls, settings: LedgerPlace) -> "LedgerResource":
         if settings.url is not None:
-            return cls(url_variable=settings.url.env)
-        return cls(path=str(settings.path))
+            return cls(url_variable=settings.url.env, renamed=dict(settings.renamed))
+        return cls(path=str(settings.path), renamed=dict(settings.renamed))
 
     def open(self) -> Ledger:
         """The ledger, made where there is none.
@@ -47,6 +51,16 @@ class LedgerResource(dg.ConfigurableResource[Any]):
             LedgerUnavailable: the database cannot be reached now.
             LedgerUnusable: it can never be used as it is.
         """
+        ledger = self._opened()
+        try:
+            for before, name in self.renamed.items():
+                ledger.rename(before, name)
+        except BaseException:
+            ledger.close()
+            raise
+        return ledger
+
+    def _opened(self) -> Ledger:
         if self.url_variable is not None:
             return Ledger(Secret(env=self.url_variable).reveal())
         if self.path is None:

@@ -16,7 +16,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +40,7 @@ from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 _T = TypeVar("_T")
 
 FORMAT = 1
+WATERMARKS = "watermarks"
 GRACE_SECONDS = 24 * 3600
 """How long files stay that no pointer names: longer than any delivery that may still read them."""
 
