@@ -53,6 +53,7 @@ _POSTGRES_TIME_LIMITS = {
     "tcp_user_timeout": 60_000,
 }
 _REMEDY = "write  postgresql+psycopg2://user:password@host/database"
+_REAL_TIME = ("movement", "digest")
 _LASTING = (
     *("full", "No space left", "readonly", "read-only", "unable to open", "permission denied"),
     *("authentication failed", "no password supplied", "does not exist", "pg_hba.conf"),
@@ -393,9 +394,12 @@ class Ledger:
 
         A movement is known by its uuid, else by its key, else as one of equals that was re-issued. An amount that
         changed is noted. One that is dated before the destination began is history; one that is dated more than
-        ``LATE`` before the last look is left out.
+        ``LATE`` before the last look is left out. So is what waited untried as long while nobody looked at the
+        account for the destination: under a name that comes back, old messages are not all sent at once.
         """
         done, began = Enqueued(), self._by_the_clock(destination, now)
+        if began.polled_at is not None and now - began.last_look > LATE:
+            done.left_out += self._stale(destination, now)
         late_before = began.last_look - LATE
         # A transaction for each lot, and none while the next is read: others send meanwhile, and one file has one
         # writer. A process that dies between two lots leaves to the next look what it did not write down.
@@ -520,6 +524,29 @@ class Ledger:
             )
             .group_by(MESSAGE.c.movement_uuid)
         ).all()
+
+    def _stale(self, destination: str, now: datetime) -> int:
+        """Leave out what waited too long to be real time. What a person asked for, or was tried, is sent."""
+        before = now - LATE
+        with self._writing(destination, now) as (connection, _):
+            gone = connection.execute(
+                MESSAGE.update()
+                .where(
+                    MESSAGE.c.destination == destination,
+                    MESSAGE.c.kind.in_(_REAL_TIME),
+                    MESSAGE.c.state == State.WAITING,
+                    MESSAGE.c.attempts == 0,
+                    MESSAGE.c.reason.is_(None),
+                    MESSAGE.c.enqueued_at < before,
+                    sa.or_(MESSAGE.c.movement_date.is_(None), MESSAGE.c.movement_date < before),
+                )
+                .values(
+                    state=State.LEFT_OUT,
+                    reason=f"waited longer than {LATE // timedelta(hours=1)} hours: mogul messages retry sends it",
+                    settled_at=now,
+                )
+            )
+        return gone.rowcount
 
     def _withdraw(self, connection: Connection, destination: str, seen_at: datetime, now: datetime) -> int:
         gone = connection.execute(
@@ -914,9 +941,9 @@ class Ledger:
     def retry(self, ids: Sequence[str], now: datetime) -> int:
         """Let messages be sent again that came to an end, with all of their tries anew; how many.
 
-        What was left out stays so.
+        What was left out before it was written stays so: there is nothing to send.
         """
-        final = [State.DELIVERED, State.FAILED, State.UNKNOWN, State.WITHDRAWN]
+        final = [State.DELIVERED, State.FAILED, State.UNKNOWN, State.WITHDRAWN, State.LEFT_OUT]
         count = 0
         for start in range(0, len(ids), CHUNK):
             these = MESSAGE.c.id.in_(ids[start : start + CHUNK])

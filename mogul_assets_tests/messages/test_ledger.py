@@ -130,6 +130,7 @@ def test_a_newer_look_is_not_followed_by_an_older_one(ledger):
 
 def test_a_clock_that_once_jumped_ahead_silences_nobody_when_it_is_right_again(ledger, caplog):
     look(ledger, news("a"), at=NOW)
+    take(ledger, NOW, FAILED)
     jumped = NOW + 72 * HOUR
     look(ledger, news("a"), news("b"), at=jumped)
     take(ledger, jumped, FAILED)
@@ -168,6 +169,31 @@ def test_an_outage_of_days_of_our_own_makes_nothing_late(ledger):
     look(ledger, at=NOW)
     look(ledger, news("a", date=NOW + HOUR), at=NOW + timedelta(days=4))
     assert send(ledger, NOW + timedelta(days=4)) == ["a"]
+
+
+STALE = "waited longer than 12 hours: mogul messages retry sends it"
+
+
+def test_what_waited_while_its_destination_was_away_is_left_out_and_sent_when_asked_for(ledger):
+    failed = news("tried", customer="cus_2", date=NOW - 2 * HOUR)
+    told = [news("a"), failed]
+    look(ledger, *told, news("ahead", date=NOW + 13 * HOUR, customer="cus_3"))
+    take(ledger, NOW, FAILED, limit=1)
+    back = NOW + 14 * HOUR
+    told += [news("ahead", date=NOW + 13 * HOUR, customer="cus_3"), news("b", date=NOW + 2 * HOUR)]
+    look(ledger, *told, at=back)
+    (left_out,) = ledger.records(HOOK, [State.LEFT_OUT])
+    assert (left_out.subject, left_out.reason) == ("key of a", STALE)
+    assert set(send(ledger, back)) == {"tried", "ahead", "b"}
+    assert ledger.retry([left_out.id], back) == 1
+    look(ledger, *told, at=back + 14 * HOUR)
+    assert send(ledger, back + 14 * HOUR) == ["a"]
+
+
+def test_what_waits_for_a_receiver_that_is_down_is_sent_however_long_that_takes(ledger):
+    for hours in range(0, 36, 6):
+        look(ledger, news("a"), at=NOW + hours * HOUR)
+    assert send(ledger, NOW + 36 * HOUR) == ["a"]
 
 
 def test_a_movement_dated_ahead_is_due_at_its_date(ledger):
@@ -303,7 +329,8 @@ class Histories(RuleBasedStateMachine):
             return
         told = {}
         for one in self.ledger.records(HOOK):
-            if one.state in (State.DELIVERED, State.WAITING) and one.due_at <= self.polled:
+            told_or_listed = one.state in (State.DELIVERED, State.WAITING) or one.reason == STALE
+            if told_or_listed and one.due_at <= self.polled:
                 identity = one.subject.rsplit(" ", 1)[0]
                 told[identity] = told.get(identity, 0) + 1
         assert told == {identity: count for identity, count in self.told.items() if count}
