@@ -23,6 +23,7 @@ from mogul_assets.assets.deliveries import (
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.destinations.base import Destination
+from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.errors import ConfigurationError, DestinationRefused, MogulError
 from mogul_assets.messages.message import State
@@ -208,13 +209,12 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     )
     def replayed(context: dg.OpExecutionContext, config: Span) -> None:
         with failures():
-            entry, destination = chosen(context, config.destination)
-            if not isinstance(destination, Messenger):
-                raise DestinationRefused(f"{entry.name} sends no messages", remedy="launch a backfill of its assets")
+            _, destination = chosen(context, config.destination)
+            messenger = _messenger(destination, instead="launch a backfill of its assets")
             store = context.resources.store.open()
             start, end = (_moment(text) for text in (config.start, config.end))
             table = past_news(store, start, end, generation=generation_of(context))
-            counted = destination.replay(table, only_count=config.only_count)
+            counted = messenger.replay(table, only_count=config.only_count)
         what = "nothing was changed" if config.only_count else "they are due now"
         context.log.info(
             f"{counted.new:,} messages never told, {counted.again:,} told before and sent again as they were, "
@@ -228,9 +228,8 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     def retried(context: dg.OpExecutionContext, config: Again) -> None:
         with failures():
             entry, destination = chosen(context, config.destination)
-            if not isinstance(destination, Messenger):
-                raise DestinationRefused(f"{entry.name} sends no messages", remedy="materialise its assets again")
-            with destination.ledger.open() as ledger:
+            messenger = _messenger(destination, instead="materialise its assets again")
+            with messenger.ledger.open() as ledger:
                 found = config.messages or [one.id for one in ledger.records(entry.name, [State(config.state)])]
                 again = ledger.retry(found, datetime.now(UTC))
         context.log.info(f"{again:,} of {len(found):,} messages are due now: the sensor news sends them")
@@ -307,6 +306,15 @@ def expiry(entries: Sequence[Entry]) -> dg.ScheduleDefinition:
     return dg.ScheduleDefinition(
         job=expire_links, cron_schedule="50 * * * *", default_status=dg.DefaultScheduleStatus.RUNNING
     )
+
+
+def _messenger(destination: Destination, *, instead: str) -> Messenger:
+    """The destination, where it sends messages; ``instead`` is the remedy where it does not."""
+    if isinstance(destination, Misconfigured):
+        raise destination.error()
+    if not isinstance(destination, Messenger):
+        raise DestinationRefused(f"{destination.name} sends no messages", remedy=instead)
+    return destination
 
 
 def _moment(text: str) -> datetime:

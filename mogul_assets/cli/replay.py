@@ -11,7 +11,7 @@ from mogul_assets.cli import OK, Command
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.destinations.messenger import Messenger
-from mogul_assets.errors import ConfigurationError, DestinationRefused
+from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.table import new_generation
 
 DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -40,7 +40,7 @@ def command(project: Project, destination: str, *, start: datetime, end: datetim
         raise click.UsageError(f"{start:%Y-%m-%d} is not before {end:%Y-%m-%d}")
     place = project.destination(destination)
     if isinstance(place, Misconfigured):
-        raise ConfigurationError(place.problem, remedy="mend it, then  mogul check")
+        raise place.error()
     if not isinstance(place, Messenger):
         remedy = f"deliver past months again: mogul backfill {destination} --from … --to …"
         raise DestinationRefused(f"{destination} sends no messages", remedy=remedy)

@@ -25,7 +25,7 @@ class Misconfigured(Destination):
 
     problem: str = Field(description="What is wrong, and where.")
 
-    def _error(self) -> ConfigurationError:
+    def error(self) -> ConfigurationError:
         return ConfigurationError(self.problem, remedy="mend it, then  mogul check")
 
     @property
@@ -33,19 +33,19 @@ class Misconfigured(Destination):
         return Capabilities()
 
     def grants(self) -> str:
-        raise self._error()
+        raise self.error()
 
     def check(self) -> list[Permission]:
-        raise self._error()
+        raise self.error()
 
     def deliver(self, table: Table) -> Delivered:
-        raise self._error()
+        raise self.error()
 
     def preview(self, table: Table) -> Preview:
-        raise self._error()
+        raise self.error()
 
     def forget(self) -> list[Leftover]:
-        raise self._error()
+        raise self.error()
 
     def last_delivery(self, dataset: str) -> datetime | None:
         return None

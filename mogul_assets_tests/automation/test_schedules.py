@@ -12,7 +12,7 @@ from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START
 from mogul_assets.automation.schedules import last_tick, served_tick
 from mogul_assets.store.window import Month
-from mogul_assets_tests.project import NOW, SETTINGS, Project
+from mogul_assets_tests.project import NOW, SETTINGS, Project, failures_of
 
 
 @pytest.fixture
@@ -105,6 +105,23 @@ def test_an_unknown_destination_ends_send_now_with_the_names_there_are(delivered
     result = delivered.project.run("send_now", run_config={"ops": {"send": {"config": {"destination": "nowhere"}}}})
     assert not result.success
     assert "there are: warehouse, lake" in str(result.all_events)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [("retry_messages", "retried", {}), ("replay", "replayed", {"start": "2026-01-01", "end": "2026-02-01"})],
+    ids=["retry", "replay"],
+)
+@pytest.mark.parametrize(
+    ("destination", "says"),
+    [("hook", "url is missing"), ("lake", "lake sends no messages")],
+    ids=["configured wrong", "no messages"],
+)
+def test_what_sends_no_messages_ends_a_job_for_messages_with_the_reason(tmp_path, instance, asked, destination, says):
+    job, op, more = asked
+    project = Project(tmp_path, instance, None, SETTINGS.format(since=f"{NOW.year}-01") + "  hook: {type: webhook}\n")
+    result = project.run(job, run_config={"ops": {op: {"config": {"destination": destination, **more}}}})
+    assert says in failures_of(result)[op]
 
 
 def test_a_destination_is_delivered_once_its_data_is_no_older_than_its_tick(delivered):
