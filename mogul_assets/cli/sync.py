@@ -57,8 +57,8 @@ def synced(project: Project, entries: Sequence[Entry], *, full: bool = False, al
 
     def deliver(on: dg.DagsterInstance, entry: Entry) -> Ran:
         if entry.real_time:  # what is told as it happens is told of what was read for it
-            told = [NEWS_ASSET, *(delivery_key(entry, name) for name in entry.datasets)]
-            return run(project, on, NEWS, {}, told)
+            assets = [NEWS_ASSET, *(delivery_key(entry, name) for name in entry.datasets)]
+            return run(project, on, NEWS, {}, assets)
         missing = delivery_tags(project.store, entry, entry.datasets, since, datetime.now(UTC))
         config = {"resources": {entry.name: {"config": {"allow_loss": True}}}} if allow_loss else {}
         tags = whole() if full and missing else missing
