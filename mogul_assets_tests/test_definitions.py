@@ -68,6 +68,15 @@ def test_every_destination_and_dataset_is_one_asset(tmp_path, instance):
     assert len(keys) == 9 + 13 + 2 * 13
 
 
+def test_what_cannot_run_says_so_where_it_stands(tmp_path, instance):
+    text = "account: {sandbox: true}\ndestinations: {lake: {type: files}, hook: {type: webhook}}\n"
+    graph = Project(tmp_path, instance, None, text).definitions.resolve_asset_graph()
+    for key, missing in (("lake/plans", "path"), ("hook/mrr_movements", "url")):
+        description = graph.get(dg.AssetKey(key.split("/"))).description
+        assert "**Cannot run:** mogul.yaml, line 2" in description
+        assert f"{missing} is missing" in description
+
+
 def test_no_secret_stands_in_what_dagster_shows(tmp_path, instance, monkeypatch):
     monkeypatch.setenv("MOGUL_TEST_KEY", "s3cret-value")
     text = "account: {api_key: {env: MOGUL_TEST_KEY}}\ndestinations: {lake: {type: files, path: out}}\n"

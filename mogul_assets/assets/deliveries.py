@@ -278,7 +278,7 @@ def delivery_key(entry: Entry, dataset: str) -> dg.AssetKey:
 
 def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: Month) -> dg.AssetsDefinition:
     windowed = dataset.window is not None and entry.partitioned
-    problem = f"\n\n**Cannot run:** {destination.problem}" if isinstance(destination, Misconfigured) else ""
+    problem = cannot_run(destination)
 
     @dg.asset(
         key=delivery_key(entry, dataset.name),
@@ -297,6 +297,11 @@ def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: M
         return table
 
     return delivery
+
+
+def cannot_run(destination: Destination) -> str:
+    """What an asset's description ends with, where its destination is configured wrong."""
+    return f"\n\n**Cannot run:** {destination.problem}" if isinstance(destination, Misconfigured) else ""
 
 
 def configuration_check(entry: Entry, destination: Destination) -> dg.AssetChecksDefinition:

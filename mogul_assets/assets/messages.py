@@ -19,6 +19,7 @@ from mogul_assets.assets.deliveries import (
     KINDS,
     NEWS_ASSET,
     DestinationIOManager,
+    cannot_run,
     delivery_key,
     metadata_of,
     past,
@@ -26,7 +27,6 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.destinations.base import Delivered, Destination
-from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.errors import DestinationDisabled, MogulError, TerminalError
 from mogul_assets.refresh import standing
 from mogul_assets.settings import Entry
@@ -140,7 +140,7 @@ def together_assets(entry: Entry, destination: Destination, since: Month) -> dg.
 
 
 def _spec(entry: Entry, dataset: str, upstream: dg.AssetKey, what: str, destination: Destination) -> dg.AssetSpec:
-    problem = f"\n\n**Cannot run:** {destination.problem}" if isinstance(destination, Misconfigured) else ""
+    problem = cannot_run(destination)
     return dg.AssetSpec(
         delivery_key(entry, dataset),
         deps=[upstream],
