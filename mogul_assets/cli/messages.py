@@ -129,7 +129,8 @@ def show(project: Project, message: str, *, as_json: bool) -> int:
 def retry(project: Project, which: tuple[str, ...], *, states: tuple[str, ...]) -> int:
     """Let messages be sent again, the same bytes under the same id: by their ids, or all of a destination in --state.
 
-    They are due at once: the sensor news sends them, or  mogul sync DESTINATION. What was left out as too small or too late stays so.
+    They are due at once: the sensor news sends them, or  mogul sync DESTINATION. What was left out for its size, or
+    because it came late, stays so.
     """
     with project.ledger() as opened:
         ids = list(which)
