@@ -10,7 +10,7 @@ from typing import Protocol
 import click
 
 from mogul_assets import editing
-from mogul_assets.cli import FAILED, OK, Command, shown, values
+from mogul_assets.cli import FAILED, OK, Command, running, shown, values
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Destination, Permission
@@ -18,8 +18,6 @@ from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError, MogulError
 from mogul_assets.messages.message import State
 from mogul_assets.settings import HABITS, Habits, Settings, parsed
-
-READ_AGAIN = "Dagster reads it at its next start; one that runs: Deployment → Reload"
 
 
 @dataclass(frozen=True)
@@ -103,7 +101,8 @@ def add(project: Project, word: str, name: str, *, given: tuple[str, ...], sched
     click.echo(f"{name} is in {change.settings.file.name}, line {entry.line}; delivered to: {when(entry)}")
     click.echo(f"assets: {', '.join(f'{name}/{dataset}' for dataset in entry.datasets)}")
     first = f"mogul destinations test {name} --send" if entry.real_time else f"mogul sync {name}"
-    click.echo(f"next:   {first}. {READ_AGAIN}")
+    click.echo(f"next:   {first}")
+    click.echo(running.read_again(project))
     return OK
 
 
@@ -143,7 +142,8 @@ def edit(project: Project, name: str, *, given: tuple[str, ...], gone: tuple[str
     if not (no_check or _tried(change.destination(name))):
         return FAILED
     change.write()
-    click.echo(f"{name} is changed; delivered to: {when(change.settings.entry(name))}. {READ_AGAIN}")
+    click.echo(f"{name} is changed; delivered to: {when(change.settings.entry(name))}")
+    click.echo(running.read_again(project))
     return OK
 
 
@@ -225,9 +225,8 @@ def remove(project: Project, name: str, *, yes: bool) -> int:
     if not yes:
         click.confirm(f"take {name} out of {change.settings.file.name}?", abort=True, err=True)
     change.write()
-    click.echo(
-        f"{name} is out of {change.settings.file.name}; its history stays in Dagster and in the store. {READ_AGAIN}"
-    )
+    click.echo(f"{name} is out of {change.settings.file.name}; its history stays in Dagster and in the store.")
+    click.echo(running.read_again(project))
     return OK
 
 
@@ -247,7 +246,8 @@ def pause(project: Project, name: str) -> int:
         click.echo(f"{name} was paused already")
         return OK
     Change.of(project, lambda text: editing.with_setting(text, name, "paused", value=True)).write()
-    click.echo(f"{name} is paused; it goes on with  mogul destinations resume {name}. {READ_AGAIN}")
+    click.echo(f"{name} is paused; it goes on with  mogul destinations resume {name}")
+    click.echo(running.read_again(project))
     return OK
 
 
@@ -270,7 +270,8 @@ def resume(project: Project, name: str) -> int:
                 waiting = ledger.counts(name).get(State.WAITING, 0)
     if entry.paused:
         Change.of(project, lambda text: editing.without_setting(text, name, "paused")).write()
-        click.echo(f"{name} is delivered to again, by its schedule. {READ_AGAIN}")
+        click.echo(f"{name} is delivered to again, by its schedule")
+        click.echo(running.read_again(project))
     if waiting is not None:
         click.echo(f"{name} is sent to again; {waiting:,} messages wait for it")
     elif not entry.paused:

@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 import click
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from mogul_assets.cli import FAILED, OK, Command, pretend
+from mogul_assets.cli import FAILED, OK, Command, pretend, running
 from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.cli.running import HOST
 from mogul_assets.errors import ConfigurationError
 
-HOST = "127.0.0.1"
 PATIENCE_SECONDS = 15
 """How long Dagster's processes may take to end by themselves: a run that is told to end lets go of its files."""
 
@@ -51,7 +51,7 @@ def command(project: Project, *, port: int) -> int:
             probe.bind((HOST, port))
         except OSError:
             raise ConfigurationError(f"port {port} is taken", remedy="choose another: mogul ui --port 3001") from None
-    with pretend.account(project), _dagster(project, port) as dagster:
+    with pretend.account(project), _dagster(project, port) as dagster, running.noted(project, port):
         click.echo(f"http://{HOST}:{port}  (Ctrl-C ends it)")
         try:
             code = dagster.wait()
