@@ -30,9 +30,7 @@ SECONDS = 10
         "mogul metrics --serve 9464": "on http://127.0.0.1:9464/metrics until Ctrl-C",
     },
 )
-@click.option(
-    "--serve", "port", type=click.IntRange(0, 65535), help="Answer on this port (0: any free one)."
-)
+@click.option("--serve", "port", type=click.IntRange(0, 65535), help="Answer on this port (0: any free one).")
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to serve on; there is no login.")
 @pass_project
 def command(project: Project, *, port: int | None, host: str) -> int:
