@@ -237,9 +237,7 @@ class EmailDestination(Messenger):
     def _lasting(self) -> timedelta:
         return LASTING[self.period]
 
-    def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
-        """The last one that was over when the account was read: of a later one it cannot tell all."""
-        moment = min(now, *(table.read_at for table in tables))
+    def last(self, moment: datetime) -> Period:
         return last_period(self.period, moment, self.time_zone, week_begins=SUNDAY)
 
     def _server(self) -> smtp.Server:

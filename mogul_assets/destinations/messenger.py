@@ -93,7 +93,11 @@ class Messenger(Destination):
         raise NotImplementedError
 
     def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
-        """The last period that these tables can tell whole."""
+        """The last period that these tables can tell whole: it was over when the account was read."""
+        return self.last(min(now, *(table.read_at for table in tables)))
+
+    def last(self, moment: datetime) -> Period:
+        """The last period that was over at a moment."""
         raise NotImplementedError
 
     def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:

@@ -224,12 +224,8 @@ class SlackDestination(Messenger):
     def subjects(self, period: Period) -> Sequence[str]:
         return [f"{period.subject} {channel}" for channel in self.channels]
 
-    def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
-        """The last period that was over when the account was read: a late try never tells half of the next."""
-        return self._last(min(now, *(table.read_at for table in tables)))
-
-    def _last(self, now: datetime) -> Period:
-        return last_period(self.period, now, self.time_zone)
+    def last(self, moment: datetime) -> Period:
+        return last_period(self.period, moment, self.time_zone)
 
     def _figures(self, tables: Sequence[Table], period: Period) -> Recap:
         (movements,) = (table for table in tables if table.dataset == MOVEMENTS)
@@ -237,7 +233,7 @@ class SlackDestination(Messenger):
 
     def _said_before(self, period: Period) -> Told | None:
         """What the recap before this period's said, where it was sent."""
-        wanted = self._last(period.start).subject
+        wanted = self.last(period.start).subject
         with self.ledger.open() as ledger:  # type: ignore[union-attr]  # Dagster's type is that of what may come later
             for record in ledger.records(self.name, [State.DELIVERED], limit=200):
                 if record.kind == "recap" and record.subject.startswith(f"{wanted} "):
