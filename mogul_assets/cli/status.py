@@ -72,17 +72,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
         shown.as_json(found)
     else:
         shown.table(
-            (
-                "destination",
-                "dataset",
-                "last success",
-                "rows:",
-                "size:",
-                "generation",
-                "next try",
-                "messages",
-                "last error",
-            ),
+            COLUMNS,
             (
                 (
                     s.destination,
