@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -76,6 +76,8 @@ class Messenger(Destination):
     """
 
     POLICY: ClassVar[Policy]
+    folds: ClassVar[bool] = False
+    """Whether movements that pile up are told together (``folded``)."""
 
     ledger: dg.ResourceDependency[LedgerResource] = Field(default_factory=LedgerResource)  # type: ignore[arg-type]
 
@@ -91,6 +93,10 @@ class Messenger(Destination):
         the destination was first seen, do not come here.
         """
         raise NotImplementedError
+
+    def folded(self, waiting: Sequence[tuple[str, News]]) -> tuple[Mapping[str, str], Sequence[Draft]]:  # noqa: ARG002 - nothing folds here
+        """Of messages that wait untried, by subject: those not to be sent, with the reason, and what tells them."""
+        return {}, ()
 
     def told_of(self, tables: Sequence[Table], now: datetime) -> Period:
         """The last period that these tables can tell whole: it was over when the account was read."""
@@ -178,9 +184,12 @@ class Messenger(Destination):
     def _written_down(self, ledger: Ledger, tables: Sequence[Table], moment: datetime, *, anew: bool) -> Enqueued:
         if self.real_time:
             (table,) = tables
-            return ledger.enqueue_news(
+            enqueued = ledger.enqueue_news(
                 self.name, news_of(table), lambda news: self.drafts(news, moment), moment, seen_at=table.read_at
             )
+            if self.folds:
+                ledger.fold(self.name, news_of(table), self.folded, moment)
+            return enqueued
         begun = ledger.standing(self.name, moment).started_at
         if anew:
             sent = f", sent at {moment:%Y-%m-%d %H:%M:%S}"

@@ -79,6 +79,7 @@ class SlackDestination(Messenger):
     }
     # One at a time: Slack takes about one message a second in a channel, and they stay in their order.
     POLICY: ClassVar[Policy] = Policy(_RETRIES, concurrency=1)
+    folds: ClassVar[bool] = True
 
     token: Secret = Field(description="The app's bot token, xoxb-….")
     channels: list[str] = Field(
@@ -173,7 +174,18 @@ class SlackDestination(Messenger):
         folded = due if len(due) > self.burst else []
         reasons = small | {one.movement_key: f"in the digest of {len(folded)}" for one in folded}
         messages = [draft for one in news for draft in self._told(one, reasons.get(one.movement_key))]
-        return [*messages, *(self._digest(folded) if folded else ())]
+        return [*messages, *(self._digest(folded, channel) for channel in self.channels if folded)]
+
+    def folded(self, waiting: Sequence[tuple[str, News]]) -> tuple[Mapping[str, str], Sequence[Draft]]:
+        """What piled up over several looks, by the same rule: where more than ``burst`` wait for a channel."""
+        reasons: dict[str, str] = {}
+        digests = []
+        for channel in self.channels:
+            piled = [(subject, one) for subject, one in waiting if subject == f"{one.movement_key} {channel}"]
+            if len(piled) > self.burst:
+                reasons |= {subject: f"in the digest of {len(piled)}" for subject, _ in piled}
+                digests.append(self._digest([one for _, one in piled], channel))
+        return reasons, digests
 
     def _told(self, one: News, left_out: str | None) -> list[Draft]:
         return [
@@ -188,17 +200,13 @@ class SlackDestination(Messenger):
             for channel in self.channels
         ]
 
-    def _digest(self, folded: Sequence[News]) -> list[Draft]:
-        said = slack_blocks.digest(folded)
-        return [
-            Draft(
-                kind="digest",
-                subject=f"{folded[0].movement_key} and {len(folded) - 1} more {channel}",
-                payload=_payload(channel, said),
-                due_at=max(one.date for one in folded),
-            )
-            for channel in self.channels
-        ]
+    def _digest(self, folded: Sequence[News], channel: str) -> Draft:
+        return Draft(
+            kind="digest",
+            subject=f"{folded[0].movement_key} and {len(folded) - 1} more {channel}",
+            payload=_payload(channel, slack_blocks.digest(folded)),
+            due_at=max(one.date for one in folded),
+        )
 
     def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
         """The recap of the last period that is over, for each channel; and what it leaves out, to be listed."""

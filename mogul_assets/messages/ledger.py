@@ -138,6 +138,7 @@ class Record:
 
 
 Compose = Callable[[Sequence[News]], Sequence[Draft]]
+Fold = Callable[[Sequence[tuple[str, News]]], tuple[Mapping[str, str], Sequence[Draft]]]
 
 
 class Ledger:
@@ -443,6 +444,42 @@ class Ledger:
             f"{max(wrong.values()):%Y-%m-%d %H:%M} UTC",
         )
         return replace(standing, **mended)
+
+    def fold(self, destination: str, news: Iterable[News], compose: Fold, now: datetime) -> int:
+        """Let what waits untried be told together; how many movements that is, each listed as left out.
+
+        Args:
+            destination: whose messages they are.
+            news: every movement of the last days.
+            compose: of messages, each its subject and its movement, what tells some of them together: the subjects of
+                those that are folded, each with the reason, and the messages that take their place.
+            now: the moment.
+        """
+        untried = (
+            MESSAGE.c.destination == destination,
+            MESSAGE.c.kind == "movement",
+            MESSAGE.c.state == State.WAITING,
+            MESSAGE.c.attempts == 0,
+            MESSAGE.c.reason.is_(None),
+            sa.or_(~MESSAGE.c.ahead, MESSAGE.c.movement_date <= now),
+        )
+        with self._writing(destination, now) as (connection, _):
+            rows = connection.execute(sa.select(MESSAGE.c.subject, MESSAGE.c.movement_uuid).where(*untried)).all()
+            if not rows:
+                return 0
+            by_uuid = defaultdict(list)
+            for subject, uuid in rows:
+                by_uuid[uuid].append(subject)
+            waiting = [(subject, each) for each in news if each.uuid in by_uuid for subject in by_uuid[each.uuid]]
+            reasons, drafts = compose(waiting)
+            for subject, reason in reasons.items():
+                connection.execute(
+                    MESSAGE.update()
+                    .where(*untried, MESSAGE.c.subject == subject)
+                    .values(state=State.LEFT_OUT, reason=reason, settled_at=now, payload=None)
+                )
+            self._insert(connection, destination, drafts, now)
+        return len({each.uuid for subject, each in waiting if subject in reasons})
 
     @contextmanager
     def _writing(self, destination: str, now: datetime) -> Iterator[tuple[Connection, Standing]]:

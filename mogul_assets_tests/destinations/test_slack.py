@@ -11,6 +11,8 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,19 +20,20 @@ from pydantic import ValidationError
 
 from mogul_assets.account.client import Client
 from mogul_assets.account.reader import Account
+from mogul_assets.catalog.datasets import MOVEMENT_NEWS
 from mogul_assets.destinations import slack_session
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.destinations.slack import Payload, SlackDestination
 from mogul_assets.destinations.slack_blocks import digest, escaped, movement, plain, recap
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.messages import sending
-from mogul_assets.messages.message import Message, News, Outcome
+from mogul_assets.messages.message import Answer, Message, News, Outcome, State, Tried
 from mogul_assets.messages.news import news_of
 from mogul_assets.messages.recap import Late, Listed, Sum
 from mogul_assets.news import read_news
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets.store.store import Store
-from mogul_assets.store.table import new_generation
+from mogul_assets.store.table import DataFile, Table, new_generation
 from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.messages.test_chart import RECAPS, WEEK, figures
 from mogul_assets_tests.messages.test_recap import MONDAY, table
@@ -76,6 +79,15 @@ def news(number=1, **more):
         "customer_url": "https://app.chartmogul.com/#/customers/1-Acme",
     }
     return News(**known | more)
+
+
+def news_table(told, read_at, folder):
+    """``movement_news`` as a look at the account leaves it."""
+    rows = [{**msgspec.structs.asdict(one), "custom_attributes": None, "customer_external_ids": None} for one in told]
+    path = folder / "news.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, MOVEMENT_NEWS.schema), path)
+    file = DataFile(str(path), len(rows), path.stat().st_size, "0", "g")
+    return Table(MOVEMENT_NEWS.name, "g", MOVEMENT_NEWS.schema, MOVEMENT_NEWS.key, [file], read_at)
 
 
 def posted(destination, *drafts):
@@ -191,6 +203,30 @@ def test_a_burst_becomes_one_digest_a_channel_and_lists_what_it_folds(destinatio
     assert "+$10.00 MRR  net change" in said
     assert "Expansion\n+$10.00 from 4" in said
     assert said.index("+$4.00") < said.index("+$3.00")
+
+
+def test_what_piled_up_over_several_looks_is_told_together(destination, workspace, tmp_path):
+    workspace.channels.append(Channel("C000000002", "finance"))
+    team, now = destination(burst=3, channels=["#revenue", "#finance"]), datetime.now(UTC)
+    several = [news(n, date=now - timedelta(minutes=9 - n)) for n in range(1, 6)]
+    with team.ledger.open() as ledger:
+        ledger.standing("team", now - timedelta(hours=1))
+        for seen in (2, 4, 5):
+            at = now - timedelta(minutes=9 - seen)
+            ledger.enqueue_news("team", several[:seen], lambda new: team.drafts(new, now), at, seen_at=at)
+        one = ledger.claim("team", 1, team.POLICY, now)
+        ledger.settle([Tried(one[0], Answer(Outcome.AGAIN, "busy"), now, 0.0)], team.POLICY, now)
+    table = news_table(several, now, tmp_path)
+    assert team.tell([table]).rows == 3  # the one that was tried, and two digests
+    assert team.tell([table]).rows == 0
+    with team.ledger.open() as ledger:
+        found = {(each.subject, each.reason) for each in ledger.records("team", [State.LEFT_OUT])}
+    of_channel = {"#revenue": range(2, 6), "#finance": range(1, 6)}
+    assert found == {
+        (f"key-{n} {channel}", f"in the digest of {len(ns)}") for channel, ns in of_channel.items() for n in ns
+    }
+    said = [read(post) for post in workspace.posts]
+    assert [sum(f"{count} movements at once" in each for each in said) for count in (4, 5)] == [1, 1]
 
 
 def test_as_many_as_allowed_are_told_one_by_one(destination):
