@@ -17,7 +17,6 @@ from mogul_assets.settings import load
 from mogul_assets.store.store import Store, Watermark
 from mogul_assets_tests.cli.conftest import SANDBOX, complaint
 
-NOW = datetime.now(UTC)
 LINE = re.compile(
     r'(?P<name>[a-z][a-z0-9_]*)(?:\{(?P<labels>[a-z_]+="(?:[^"\\\n]|\\["\\n])*"(?:,[^}]*)?)\})? (?P<value>\S+)'
 )
@@ -32,13 +31,14 @@ def two(place, monkeypatch):
         "  lake: {type: files, path: out/files, datasets: [tags, plans]}\n"
         "  hook: {type: webhook, url: 'https://example.com/', secret: {env: HOOK_SECRET}}\n"
     )
+    now = datetime.now(UTC)
     store = Store(load(place.folder / "mogul.yaml").store.path)
     for dataset in ("tags", "plans"):
-        store.mark("lake", dataset, Watermark(generation="g", delivered_at=NOW - timedelta(hours=1), rows=1_234_567))
+        store.mark("lake", dataset, Watermark(generation="g", delivered_at=now - timedelta(hours=1), rows=1_234_567))
     store.failed("lake", "plans", 'of "Ada Lovelace"')
     with Ledger.at(place.folder / "out/ledger.db") as ledger:
-        ledger.standing("hook", NOW)
-        ledger.enqueue("hook", [Draft("movement", f"key{n}", b'{"name": "Ada Lovelace"}', NOW) for n in range(2)], NOW)
+        ledger.standing("hook", now)
+        ledger.enqueue("hook", [Draft("movement", f"key{n}", b'{"name": "Ada Lovelace"}', now) for n in range(2)], now)
     return place
 
 
