@@ -20,13 +20,14 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.assets.messages import news_asset, real_time_assets, together_assets
 from mogul_assets.assets.reads import read_assets
+from mogul_assets.automation.freshness import freshness_policy
 from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
 from mogul_assets.automation.news import news_sensor
 from mogul_assets.automation.schedules import daily_refresh, deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
-from mogul_assets.settings import Settings, load
+from mogul_assets.settings import Entry, Settings, load
 from mogul_assets.store.store import Store
 
 
@@ -61,7 +62,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
     news = [news_job(told)] if told else []
     active = {name: entry for name, entry in entries.items() if not entry.paused}
-    scheduled = {name: entry for name, entry in active.items() if entry.schedule}
+    scheduled = {name: entry for name, entry in active.items() if entry.timetables}
     awaited = {name: entry for name, entry in messengers.items() if name in active}
     store = settings.store.path
     Store(store).rename(settings.ledger.renamed)
@@ -89,9 +90,13 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             *read_assets(since),
             *dataset_assets(since),
             *([news_asset()] if any(one.real_time for one in entries.values()) else []),
-            *(asset for entry in apart for asset in delivery_assets(entry, destinations[entry.name], since)),
+            *(
+                _kept_fresh(entry, asset)
+                for entry in apart
+                for asset in delivery_assets(entry, destinations[entry.name], since)
+            ),
             *([real_time_assets(told, destinations)] if told else []),
-            *(together_assets(entry, destinations[entry.name], since) for entry in together),
+            *(_kept_fresh(entry, together_assets(entry, destinations[entry.name], since)) for entry in together),
         ],
         asset_checks=[configuration_check(entry, destinations[name]) for name, entry in entries.items()],
         resources={
@@ -108,6 +113,13 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         ],
         sensors=sensors,
         executor=dg.in_process_executor,
+    )
+
+
+def _kept_fresh(entry: Entry, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The deliveries with what their destination's schedule promises: their health in the UI."""
+    return asset.map_asset_specs(
+        lambda spec: spec.replace_attributes(freshness_policy=freshness_policy(entry, spec.key.path[-1]))
     )
 
 

@@ -18,15 +18,15 @@ from mogul_assets.destinations.configured import settings_of
 from mogul_assets.settings import (
     ENTRY,
     HABITS,
-    HOUR,
     NAME,
-    NAMED_SCHEDULES,
-    REAL_TIME,
     RESERVED,
+    RETENTION,
+    SHORTEST_RETENTION,
     AccountSettings,
     LedgerSettings,
     StoreSettings,
 )
+from mogul_assets.timetable import HOUR, NAMED_SCHEDULES, REAL_TIME
 
 Schema = dict[str, Any]
 
@@ -49,6 +49,12 @@ def schema() -> Schema:
             "account": {"description": _first_line(AccountSettings), **account},
             "store": {"description": _first_line(StoreSettings), **_object(StoreSettings.model_fields, definitions)},
             "ledger": {"description": _first_line(LedgerSettings), **_object(LedgerSettings.model_fields, definitions)},
+            "retention": {
+                "description": "Days that runs, what messages said and rows that could not be read stay.",
+                "type": "integer",
+                "minimum": SHORTEST_RETENTION,
+                "default": RETENTION,
+            },
             "destinations": {
                 "description": "Where it goes, by names of your own.",
                 "type": ["object", "null"],
@@ -92,6 +98,7 @@ def _of_any(word: str) -> Schema:
     forms: Schema = {
         "datasets": {"anyOf": [{"const": "all"}, dataset, {"type": "array", "minItems": 1, "items": dataset}]},
         "schedule": {"anyOf": [{"enum": schedules}, {"type": ["string", "null"]}]},
+        "schedules": {"type": "object", "propertyNames": dataset, "additionalProperties": {"type": "string"}},
         "hour": {"type": "integer", "minimum": 0, "maximum": 23, "default": HOUR},
         "on_refresh": {"type": "boolean", "default": False},
         "paused": {"type": "boolean", "default": False},

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from ruamel.yaml import YAML
@@ -25,26 +24,20 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.guard import SHARE, share_of
 from mogul_assets.store.window import Month
+from mogul_assets.timetable import NAMED_SCHEDULES, REAL_TIME, Timetable, cron_of, is_time_zone
 
 FILE = "mogul.yaml"
-NAMED_SCHEDULES = {
-    "daily": "0 {hour} * * *",
-    "weekly": "0 {hour} * * 0",
-    "monthly": "0 {hour} 1 * *",
-    "hourly": "0 * * * *",
-}
-"""ChartMogul's own times: at 9:00 UTC each day, each Sunday, each first of the month."""
-HOUR = 9
-REAL_TIME = "real_time"
-"""The schedule of what tells movements as they happen: it has no times."""
-
 RESERVED = {"account", "source_data", "calculated_data", "internal", "mogul", "store", "refresh", "configuration"}
+RETENTION = 90
+SHORTEST_RETENTION = 7
+"""Days. A movement is news for two days after its date, and a message is tried for up to two."""
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 """What a destination may be called; ``RESERVED`` words apart."""
 
 ENTRY = {
     "datasets": "What is delivered; all that the type takes where it is left out.",
-    "schedule": "When: daily, weekly, monthly, hourly, or a cron line; by hand where it is left out.",
+    "schedule": "When: daily, weekly, monthly, hourly, every 15 minutes, or a cron line; by hand where it is left out.",
+    "schedules": "Datasets that have a schedule of their own, and which.",
     "hour": "The whole hour of daily, weekly and monthly.",
     "time_zone": "Of the schedule, such as Europe/Paris.",
     "on_refresh": "Whether it is delivered to after every refresh.",
@@ -219,6 +212,20 @@ class Entry:
     guard: float | None = SHARE
     """The share of a dataset's rows that may be gone at a delivery; ``None``: all of them."""
     formerly: str | None = None
+    schedules: Mapping[str, str] = field(default_factory=dict)
+    """The cron lines of those datasets that do not follow ``schedule``."""
+
+    @property
+    def timetables(self) -> tuple[Timetable, ...]:
+        """When which of its datasets are due; none where it is paused or cannot run."""
+        if self.paused or self.problem is not None:
+            return ()
+        crons = {name: self.schedules.get(name, self.schedule) for name in self.datasets}
+        return tuple(
+            Timetable(cron, self.time_zone, tuple(name for name, its in crons.items() if its == cron))
+            for cron in dict.fromkeys(crons.values())
+            if cron is not None
+        )
 
     @property
     def habits(self) -> Habits:
@@ -243,6 +250,8 @@ class Settings:
     store: StoreSettings
     ledger: LedgerPlace
     destinations: Mapping[str, Entry] = field(default_factory=dict)
+    retention: int = RETENTION
+    """Days that runs, what messages said and rows in quarantine stay."""
 
     def entry(self, name: str) -> Entry:
         """The destination of that name.
@@ -269,7 +278,7 @@ def load(file: Path | None = None) -> Settings:
 def parsed(file: Path, text: str) -> Settings:
     """What a file with this text says; paths are counted from ``file``. Raises as ``load`` does."""
     root = _parse(file, text)
-    known = {"account", "store", "ledger", "destinations"}
+    known = {"account", "store", "ledger", "destinations", "retention"}
     for key in root:
         if key not in known:
             raise _wrong(file, root, key, f"unknown key '{key}'", f"there are: {', '.join(sorted(known))}")
@@ -279,6 +288,11 @@ def parsed(file: Path, text: str) -> Settings:
     store = _model(file, root, "store", StoreSettings) if "store" in root else StoreSettings()
     store = store.model_copy(update={"path": file.parent / store.path})
     ledger = _model(file, root, "ledger", LedgerSettings) if "ledger" in root else LedgerSettings()
+    retention = root.get("retention", RETENTION)
+    if type(retention) is not int or retention < SHORTEST_RETENTION:
+        raise _wrong(
+            file, root, "retention", f"retention is '{retention}'", f"write days, {SHORTEST_RETENTION} at least: 90"
+        )
     entries = root.get("destinations") or CommentedMap()
     if not isinstance(entries, CommentedMap):
         raise _wrong(file, root, "destinations", "destinations is not a mapping", "write  name: {type: duckdb, …}")
@@ -300,7 +314,7 @@ def parsed(file: Path, text: str) -> Settings:
             renamed.setdefault(entry.formerly, name)
     path = file.parent / (ledger.path or store.path.parent / "ledger.db")
     place = LedgerPlace.model_construct(path=path, url=ledger.url, renamed=renamed)
-    return Settings(file, account, store, place, destinations)
+    return Settings(file, account, store, place, destinations, retention)
 
 
 def _text(file: Path) -> str:
@@ -350,6 +364,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     type_ = options.pop("type", None)
     habits = HABITS.get(str(type_), Habits())
     schedule = options.pop("schedule", habits.schedule)
+    schedules = options.pop("schedules", None)
     hour = options.pop("hour", None)
     time_zone = str(options.pop("time_zone", habits.time_zone))
     on_refresh = options.pop("on_refresh", False)
@@ -367,18 +382,18 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         problem = problem or "datasets names none; leave it out for all of them"
     if hour is not None and (not isinstance(hour, int) or not 0 <= hour <= 23):
         problem, hour = problem or f"hour is '{hour}'; write a whole hour, 0 to 23", None
-    if not _is_time_zone(time_zone):
+    if not is_time_zone(time_zone):
         problem, time_zone = problem or f"'{time_zone}' is no time zone; write one such as Europe/Paris", "UTC"
-    cron = {**NAMED_SCHEDULES, **habits.schedules}.get(str(schedule), schedule)
-    if hour is not None and "{hour}" not in str(cron):
-        problem = problem or "hour goes with daily, weekly or monthly; leave it out"
     period = str(schedule) if schedule in (*NAMED_SCHEDULES, REAL_TIME) else None
-    if schedule == REAL_TIME and type_ in _TELL_AS_IT_HAPPENS:
-        cron = None
-    if cron is not None and not _is_cron(cron := str(cron).replace("{hour}", str(HOUR if hour is None else hour))):
-        names = ", ".join((*NAMED_SCHEDULES, *([REAL_TIME] if type_ in _TELL_AS_IT_HAPPENS else [])))
-        problem = problem or f"'{schedule}' is no schedule; write {names}, or a cron line such as '15 6 * * *'"
-        cron = period = None
+    cron, own = None, {}
+    try:
+        timed = schedule is not None and not (schedule == REAL_TIME and type_ in _TELL_AS_IT_HAPPENS)
+        if timed or hour is not None:
+            cron = cron_of(str(schedule), hour, {**NAMED_SCHEDULES, **habits.schedules})
+        own = _own_schedules(schedules, named, habits)
+    except ValueError as error:
+        problem = problem or str(error)
+        period = None if cron is None else period
     if not isinstance(on_refresh, bool):
         problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
     elif on_refresh and habits.messages:
@@ -407,33 +422,22 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         time_zone=time_zone,
         guard=share,
         formerly=formerly,
+        schedules=own,
     )
 
 
-def _is_time_zone(text: str) -> bool:
-    try:
-        ZoneInfo(text)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
-
-
-_CRON = tuple(
-    re.compile(rf"(\*|{value}(-{value})?)(/[1-9]\d*)?(,(\*|{value}(-{value})?)(/[1-9]\d*)?)*", re.IGNORECASE)
-    for value in (
-        r"[0-5]?\d",
-        r"([01]?\d|2[0-3])",
-        r"(0?[1-9]|[12]\d|3[01]|L)",
-        r"(0?[1-9]|1[0-2]|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)",
-        r"([0-7]|sun|mon|tue|wed|thu|fri|sat)",
-    )
-)
-"""Minute, hour, day, month and weekday. What Dagster would not take must not reach it: no destination would load."""
-
-
-def _is_cron(text: str) -> bool:
-    parts = text.split()
-    return len(parts) == len(_CRON) and all(kind.fullmatch(part) for kind, part in zip(_CRON, parts, strict=True))
+def _own_schedules(given: Any, datasets: tuple[str, ...], habits: Habits) -> dict[str, str]:
+    """The cron lines of the datasets that have a schedule of their own. Raises ``ValueError``."""
+    if given is None:
+        return {}
+    if habits.messages:
+        raise ValueError("schedules is not for messages; their datasets go together")
+    if not isinstance(given, dict):
+        raise ValueError("schedules is not a mapping; write  schedules: {mrr_movements: hourly}")  # noqa: TRY004 - as below
+    for name in given:
+        if name not in datasets:
+            raise ValueError(f"schedules: '{name}' is not delivered there; it takes {', '.join(datasets)}")
+    return {str(name): cron_of(str(schedule)) for name, schedule in given.items()}
 
 
 def _plain(node: Any) -> Any:

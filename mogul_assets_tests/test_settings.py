@@ -9,8 +9,9 @@ from dagster._utils.schedules import is_valid_cron_schedule
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError
-from mogul_assets.settings import Secret, _is_cron, load
+from mogul_assets.settings import Secret, load
 from mogul_assets.store.window import Month
+from mogul_assets.timetable import _is_cron
 
 SANDBOX = "account: {sandbox: true}\n"
 
@@ -186,6 +187,8 @@ def test_dagster_takes_every_schedule_that_is_let_through():
         ("type: intercom", "0 9 * * *", "Europe/Paris", "daily"),
         ("type: webhook", None, "UTC", "real_time"),
         ("type: files, schedule: 15 6 * * *, time_zone: Asia/Tokyo", "15 6 * * *", "Asia/Tokyo", None),
+        ("type: files, schedule: every 15 minutes", "*/15 * * * *", "UTC", None),
+        ("type: files, schedule: every 6 hours", "0 */6 * * *", "UTC", None),
     ],
 )
 def test_each_type_keeps_chartmoguls_own_times_unless_told_otherwise(written, entry, cron, zone, period):
@@ -202,6 +205,11 @@ def test_each_type_keeps_chartmoguls_own_times_unless_told_otherwise(written, en
         ("schedule: daily, hour: seven", "hour is 'seven'"),
         ("schedule: daily, time_zone: Paris", "'Paris' is no time zone"),
         ("schedule: '{nine} * * * *'", "is no schedule"),
+        ("schedule: every 25 minutes", "every … minutes takes 2, 3, 4, 5, 6, 10, 12, 15, 20, 30"),
+        ("schedule: every 24 hours", "'every 24 hours' does not come at even times"),
+        ("schedules: hourly", "write  schedules: {mrr_movements: hourly}"),
+        ("schedules: {plan: hourly}", "'plan' is not delivered there"),
+        ("schedules: {plans: sometimes}", "'sometimes' is no schedule"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_a_problem_of_its_own_entry(written, entry, problem):
@@ -215,3 +223,27 @@ def test_messages_are_remembered_beside_the_store_or_where_the_file_says(written
     assert load(written(SANDBOX + "ledger: {url: {env: LEDGER_URL}}")).ledger.url == Secret(env="LEDGER_URL")
     with pytest.raises(ConfigurationError, match="line 2: ledger: name one place"):
         load(written(SANDBOX + "ledger: {url: {env: LEDGER_URL}, path: l.db}"))
+
+
+def test_a_dataset_may_have_a_schedule_of_its_own(written):
+    text = (
+        "{type: files, path: out, datasets: [plans, tags, mrr_movements], schedule: daily,"
+        " schedules: {mrr_movements: every 15 minutes, tags: '0 9 * * *'}}"
+    )
+    one = load(written(f"{SANDBOX}destinations: {{lake: {text}}}")).entry("lake")
+    assert {its.cron: set(its.datasets) for its in one.timetables} == {
+        "0 9 * * *": {"plans", "tags"},
+        "*/15 * * * *": {"mrr_movements"},
+    }
+
+
+@pytest.mark.parametrize("quiet", ["paused: true", "guard: a lot"])
+def test_what_is_paused_or_wrong_is_never_due(written, quiet):
+    entry = f"{{type: files, path: out, schedule: daily, {quiet}}}"
+    assert load(written(f"{SANDBOX}destinations: {{lake: {entry}}}")).entry("lake").timetables == ()
+
+
+def test_messages_go_together_and_so_at_one_time(written):
+    entry = "{type: email, schedule: weekly, schedules: {tags: daily}}"
+    problem = load(written(f"{SANDBOX}destinations: {{mail: {entry}}}")).entry("mail").problem
+    assert "schedules is not for messages" in problem

@@ -13,9 +13,10 @@ from mogul_assets.automation.jobs import REFRESH, delivery, refresh_range
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import MogulError
-from mogul_assets.settings import HOUR, NAMED_SCHEDULES, Entry
+from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store, group_of
 from mogul_assets.store.window import Month
+from mogul_assets.timetable import Timetable, cron_of
 
 TICK = "mogul/tick"
 DELIVERIES = "deliveries"
@@ -25,20 +26,23 @@ def destination_schedule(entry: Entry, store: Path, since: Month, job: Any) -> d
     """At its time a destination asks for data no older than that time.
 
     The tick starts a refresh, unless one that was asked for at this time or later is queued or runs already:
-    ticks that coincide share one reading. The ``deliveries`` sensor does the rest.
+    ticks that coincide share one reading. Of ticks that were missed, the last one stands for all: Dagster hands over
+    up to five, and each would read the account. The ``deliveries`` sensor does the rest.
     """
-    assert entry.schedule is not None
 
     @dg.schedule(
         name=f"{entry.name}_schedule",
         job=job,
-        cron_schedule=entry.schedule,
+        cron_schedule=[timetable.cron for timetable in entry.timetables],
         execution_timezone=entry.time_zone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description=f"Refresh the account for {entry.name}; the sensor '{DELIVERIES}' then delivers.",
     )
     def schedule(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         tick = context.scheduled_execution_time.astimezone(UTC)
+        latest = max(last_tick(timetable, datetime.now(UTC)) for timetable in entry.timetables)
+        if latest > tick:
+            return dg.SkipReason(f"missed; the tick of {latest:%Y-%m-%d %H:%M} UTC stands for it")
         shared = _asked_since(context.instance, tick)
         if shared is not None:
             return dg.SkipReason(f"shares the refresh {shared}")
@@ -60,7 +64,7 @@ def daily_refresh(store: Path, since: Month, job: Any) -> dg.ScheduleDefinition:
     @dg.schedule(
         name="refresh_daily",
         job=job,
-        cron_schedule=NAMED_SCHEDULES["daily"].format(hour=HOUR),
+        cron_schedule=cron_of("daily"),
         execution_timezone="UTC",
         default_status=dg.DefaultScheduleStatus.RUNNING,
         description="Refresh the account once a day, for no destination has a schedule that does.",
@@ -103,16 +107,22 @@ def deliveries_sensor(
         waiting, runs = [], under_way(context.instance)
         for entry in entries.values():
             try:
-                tick = served_tick(opened, entry, now)
-                if tick != last_tick(entry, now):
-                    waiting.append(f"{entry.name} waits for data no older than its tick")
-                if tick is None or delivered_since(opened, entry, tick):
+                due = []
+                for timetable in entry.timetables:
+                    tick = served_tick(opened, timetable, now)
+                    if tick != last_tick(timetable, now):
+                        waiting.append(f"{entry.name} waits for data no older than its tick")
+                    if tick is not None and not delivered_since(opened, entry.name, timetable, tick):
+                        due.append((tick, timetable.datasets))
+                if not due:
                     continue
                 if (run := served(runs, entry.name)) is not None:
                     waiting.append(f"{entry.name} waits for the run {run.run_id[:8]} ({run.job_name})")
                     continue
+                tick = max(tick for tick, _ in due)
+                datasets = [name for name in entry.datasets if any(name in names for _, names in due)]
                 key, tags = f"{entry.name}@{tick.isoformat()}", {TICK: tick.isoformat()}
-                yield delivery(opened, entry, entry.datasets, run_key=key, tags=tags, since=since, now=now)
+                yield delivery(opened, entry, datasets, run_key=key, tags=tags, since=since, now=now)
             except MogulError as error:  # of one destination's data: the others are delivered to
                 waiting.append(f"{entry.name}: {error}")
         if waiting:
@@ -121,23 +131,21 @@ def deliveries_sensor(
     return sensor
 
 
-def last_tick(entry: Entry, now: datetime) -> datetime | None:
-    """The destination's last tick before now, UTC; ``None`` where it has no schedule."""
-    if entry.schedule is None or entry.problem is not None:
-        return None
+def last_tick(timetable: Timetable, now: datetime) -> datetime:
+    """The last tick before now, UTC."""
     # Dagster's own reading of a cron line, so that schedule and sensor agree to the second. It is no public
     # name: the family is pinned, and a test holds it to what we use.
-    return next(reverse_cron_string_iterator(now.timestamp(), entry.schedule, entry.time_zone)).astimezone(UTC)
+    return next(reverse_cron_string_iterator(now.timestamp(), timetable.cron, timetable.time_zone)).astimezone(UTC)
 
 
-def served_tick(store: Store, entry: Entry, now: datetime) -> datetime | None:
-    """The destination's last tick that every one of its datasets was read at or after; ``None`` where there is none."""
-    pointers = [store.pointer(group) for group in sorted({group_of(DATASETS[name]) for name in entry.datasets})]
+def served_tick(store: Store, timetable: Timetable, now: datetime) -> datetime | None:
+    """The last tick that every dataset which is due then was read at or after; ``None`` where there is none."""
+    pointers = [store.pointer(group) for group in sorted({group_of(DATASETS[name]) for name in timetable.datasets})]
     read_at = [pointer.read_at for pointer in pointers if pointer is not None]
-    return last_tick(entry, min(now, *read_at)) if len(read_at) == len(pointers) else None
+    return last_tick(timetable, min(now, *read_at)) if len(read_at) == len(pointers) else None
 
 
-def delivered_since(store: Store, entry: Entry, tick: datetime) -> bool:
-    """Whether the destination already holds, of every dataset, what was read at the tick or later."""
-    marks = [store.watermark(entry.name, name) for name in entry.datasets]
+def delivered_since(store: Store, destination: str, timetable: Timetable, tick: datetime) -> bool:
+    """Whether the destination already holds, of every dataset that is due then, what was read at the tick or later."""
+    marks = [store.watermark(destination, name) for name in timetable.datasets]
     return all(mark.read_at is not None and mark.read_at >= tick for mark in marks)

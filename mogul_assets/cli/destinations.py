@@ -27,6 +27,7 @@ class Listed:
     type: str
     datasets: tuple[str, ...]
     schedule: str | None
+    schedules: Mapping[str, str]
     time_zone: str
     real_time: bool
     on_refresh: bool
@@ -77,6 +78,7 @@ def list_(project: Project, *, as_json: bool) -> int:
             entry.type,
             entry.datasets,
             entry.schedule,
+            entry.schedules,
             entry.time_zone,
             entry.real_time,
             entry.on_refresh,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -180,6 +180,8 @@ class _Timed(Protocol):
     @property
     def schedule(self) -> str | None: ...
     @property
+    def schedules(self) -> Mapping[str, str]: ...
+    @property
     def time_zone(self) -> str: ...
     @property
     def real_time(self) -> bool: ...
@@ -193,6 +195,7 @@ def when(one: _Timed) -> str:
     """When it is delivered to, in words."""
     times = [
         f"{one.schedule} {one.time_zone}" if one.schedule else "",
+        *(f"{dataset} {cron} {one.time_zone}" for dataset, cron in one.schedules.items()),
         "as it happens" if one.real_time else "",
         "after each refresh" if one.on_refresh else "",
     ]

@@ -118,7 +118,7 @@ def states(project: Project, destination: str) -> list[Status]:
             problem or mark.error,
             mark.attempts,
             mark.due_at,
-            overdue_since=overdue_since(entry, mark.delivered_at, now),
+            overdue_since=overdue_since(entry, dataset, mark.delivered_at, now),
         )
         for dataset in entry.datasets or ("none",)
         for mark in [project.store.watermark(destination, dataset)]

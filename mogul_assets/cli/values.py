@@ -15,7 +15,8 @@ from ruamel.yaml.error import YAMLError
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.configured import settings_of
 from mogul_assets.errors import ConfigurationError
-from mogul_assets.settings import NAMED_SCHEDULES, Secret
+from mogul_assets.settings import Secret
+from mogul_assets.timetable import NAMED_SCHEDULES
 
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 """What is taken for a variable's name where no ``{env: …}`` says so: an access key has no underscore."""
@@ -76,7 +77,8 @@ def asked(kind: type[Destination], given: Mapping[str, Any], *, schedule: bool) 
             found[key] = answer
     if schedule:
         names = ", ".join(NAMED_SCHEDULES)
-        answer = click.prompt(f"schedule: {names}, or a cron line  [Enter: by hand]", "", show_default=False, err=True)
+        asked = f"schedule: {names}, every 15 minutes, or a cron line  [Enter: by hand]"
+        answer = click.prompt(asked, "", show_default=False, err=True)
         found.update({"schedule": answer} if answer else {})
     return found
 

@@ -9,9 +9,12 @@ import pytest
 from dagster._utils.schedules import reverse_cron_string_iterator
 
 from mogul_assets.assets.reads import NOT_OLDER_THAN
+from mogul_assets.automation.freshness import LATE
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START
 from mogul_assets.automation.schedules import last_tick, served_tick
+from mogul_assets.store.store import Watermark
 from mogul_assets.store.window import Month
+from mogul_assets_tests.automation.conftest import datasets
 from mogul_assets_tests.project import NOW, SETTINGS, Project, failures_of
 
 
@@ -127,8 +130,9 @@ def test_what_sends_no_messages_ends_a_job_for_messages_with_the_reason(tmp_path
 def test_a_destination_is_delivered_once_its_data_is_no_older_than_its_tick(delivered):
     project = delivered.project
     shutil.rmtree(project.store.root / "watermarks")
-    tick = last_tick(project.settings.entry("lake"), datetime.now(UTC))
-    assert served_tick(project.store, project.settings.entry("lake"), datetime.now(UTC)) == tick
+    (daily,) = project.settings.entry("lake").timetables
+    tick = last_tick(daily, datetime.now(UTC))
+    assert served_tick(project.store, daily, datetime.now(UTC)) == tick
     requests = {request.job_name: request for request in sense(project).run_requests}
     assert set(requests) == {"deliver_warehouse", "deliver_lake"}
     assert requests["deliver_lake"].run_key == f"lake@{tick.isoformat()}"
@@ -136,7 +140,73 @@ def test_a_destination_is_delivered_once_its_data_is_no_older_than_its_tick(deli
 
 def test_where_refreshes_take_longer_than_the_interval_the_last_tick_that_they_serve_counts(delivered):
     project = delivered.project
-    every_minute = replace(project.settings.entry("lake"), schedule="* * * * *")
+    (daily,) = project.settings.entry("lake").timetables
+    every_minute = replace(daily, cron="* * * * *")
     oldest = min(project.store.table(name).read_at for name in every_minute.datasets)
     tick = served_tick(project.store, every_minute, datetime.now(UTC) + timedelta(hours=3))
     assert oldest - timedelta(minutes=1) < tick <= oldest
+
+
+def test_of_missed_ticks_the_last_one_reads_the_account(tmp_path, kept):
+    project = Project(tmp_path, kept, None)
+    (daily,) = project.settings.entry("lake").timetables
+    last = last_tick(daily, datetime.now(UTC))
+    missed = [evaluate(project, "lake_schedule", last - timedelta(days=days), kept) for days in (2, 1)]
+    assert [one.run_requests for one in missed] == [[], []]
+    assert f"{last:%Y-%m-%d %H:%M} UTC stands for it" in missed[0].skip_message
+    assert len(evaluate(project, "lake_schedule", last, kept).run_requests) == 1
+
+
+OWN = "schedule: weekly, schedules: {mrr_movements: every 15 minutes}"
+
+
+def test_a_dataset_with_a_schedule_of_its_own_is_delivered_alone(shelved):
+    project = shelved(OWN)
+    weekly, often = project.settings.entry("shelf").timetables
+    (schedule,) = project.definitions.schedules
+    assert schedule.cron_schedule == [weekly.cron, often.cron]
+    read_at, now = project.store.table("mrr_movements").read_at, datetime.now(UTC)
+    (first,) = sense(project).run_requests
+    assert datasets(first) >= {"mrr_movements"}
+    for name in weekly.datasets:
+        project.store.mark("shelf", name, Watermark(generation="g", delivered_at=now, read_at=now))
+    (own,) = sense(project).run_requests
+    assert datasets(own) == {"mrr_movements"}
+    project.store.mark("shelf", "mrr_movements", Watermark(generation="g", delivered_at=now, read_at=read_at))
+    assert not sense(project).run_requests
+
+
+# -- freshness
+
+
+@pytest.mark.parametrize(
+    ("schedule", "hours"),
+    [
+        ("daily", 24),
+        ("weekly", 7 * 24),
+        ("monthly", 31 * 24),
+        ("hourly", 1),
+        ("every 15 minutes", 0.25),
+        ("0 9 * * 1-5", 72),
+        ("daily, time_zone: Europe/Paris", 25),  # the night on which the clock is put back
+    ],
+)
+def test_a_delivery_is_fresh_for_the_longest_pause_of_its_schedule(shelved, schedule, hours):
+    project = shelved(f"schedule: {schedule}", ["tags"])
+    policy = project.definitions.resolve_asset_graph().get(dg.AssetKey(["shelf", "tags"])).freshness_policy
+    assert policy.fail_window.to_timedelta() == timedelta(hours=hours) + LATE
+
+
+@pytest.mark.parametrize("options", ["", "on_refresh: true", "schedule: daily, paused: true"])
+def test_what_no_schedule_delivers_promises_no_freshness(shelved, options):
+    project = shelved(options, ["tags"])
+    assert project.definitions.resolve_asset_graph().get(dg.AssetKey(["shelf", "tags"])).freshness_policy is None
+
+
+def test_a_dataset_is_as_fresh_as_its_own_schedule_promises(shelved):
+    graph = shelved(OWN).definitions.resolve_asset_graph()
+    windows = {
+        name: graph.get(dg.AssetKey(["shelf", name])).freshness_policy.fail_window.to_timedelta() - LATE
+        for name in ("mrr_movements", "tags")
+    }
+    assert windows == {"mrr_movements": timedelta(minutes=15), "tags": timedelta(days=7)}

@@ -42,7 +42,7 @@ def place(tmp_path, monkeypatch, serving):
 def test_four_destinations_at_once_cost_one_reading_of_the_account(place, stored):
     project = place("four", HEALTHY | MORE)
     entries = project.settings.destinations
-    (tick,) = {last_tick(entry, datetime.now(UTC)) for entry in entries.values()}
+    (tick,) = {last_tick(one, datetime.now(UTC)) for entry in entries.values() for one in entry.timetables}
     with daemon(project.folder) as running:
         running.tick(tick)
         running.finish()

@@ -183,10 +183,10 @@ def test_a_tick_has_two_hours_and_not_a_second_more(place):
     entry = load(scheduled(place, "schedule: daily", 1).folder / "mogul.yaml").entry("lake")
     tick = datetime(2026, 11, 23, 9, tzinfo=UTC)
     yesterday, second = tick - timedelta(hours=23), timedelta(seconds=1)
-    assert overdue_since(entry, yesterday, tick + LATE - second) is None
-    assert overdue_since(entry, yesterday, tick + LATE + second) == tick
-    assert overdue_since(entry, tick, tick + LATE + second) is None
-    assert overdue_since(entry, None, tick + LATE + second) is None
+    assert overdue_since(entry, "tags", yesterday, tick + LATE - second) is None
+    assert overdue_since(entry, "tags", yesterday, tick + LATE + second) == tick
+    assert overdue_since(entry, "tags", tick, tick + LATE + second) is None
+    assert overdue_since(entry, "tags", None, tick + LATE + second) is None
 
 
 def test_the_page_names_every_metric_there_is(demonstrated, two):
