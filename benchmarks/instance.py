@@ -48,7 +48,7 @@ def grow(folder: Path, serving, runs: int) -> None:
         before = size(folder)
         for run in range(1, runs + 1):
             serving.sandbox.reissue()
-            news._forget_old_runs(instance)  # noqa: SLF001 - what each tick of the sensor does first
+            news.forget_old_runs(instance)  # what each tick of the sensor does first
             assert job.execute_in_process(instance=instance).success
             if run % 20 == 0:
                 print(f"{run:4} runs: {(size(folder) - before) / 1e6:6.1f} MB more", flush=True)

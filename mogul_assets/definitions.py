@@ -23,6 +23,7 @@ from mogul_assets.assets.reads import read_assets
 from mogul_assets.automation.freshness import freshness_policy
 from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
 from mogul_assets.automation.news import news_sensor
+from mogul_assets.automation.retention import purge_schedule
 from mogul_assets.automation.schedules import daily_refresh, deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
@@ -109,6 +110,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         schedules=[
             *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
             *([expiry(linking)] if linking else []),
+            purge_schedule(LedgerResource.of(settings.ledger) if messengers else None, settings.retention),
             *([daily_refresh(store, since, refresh)] if any(not one.paused for one in told) and not scheduled else []),
         ],
         sensors=sensors,

@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 import msgspec
-from dagster._core.storage.event_log import SqliteEventLogStorage
 
 from mogul_assets.account.client import Limits
 from mogul_assets.assets.common import AccountResource
 from mogul_assets.assets.deliveries import NEWS_ASSET, delivery_key
 from mogul_assets.automation.jobs import NEWS, delivery
+from mogul_assets.automation.retention import forget_run
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import MogulError
@@ -70,15 +70,13 @@ def news_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         opened, now = Store(store), clock()
-        _forget_old_runs(context.instance)
+        forget_old_runs(context.instance)
         runs = under_way(context.instance)
         with ExitStack() as until_the_end:
             try:
                 remembered = until_the_end.enter_context(ledger.open())
                 standings = _standings(remembered, told, now)
                 due = {name for name, at in remembered.next_due().items() if at <= now}
-                if now.minute == 0:
-                    remembered.purge(now)
                 seen = seen_at(opened)
                 behind = _behind(standings, seen, now)
             except MogulError as error:
@@ -160,13 +158,9 @@ def _pulse(account: AccountResource, now: datetime) -> tuple[str | None, str | N
         return None, str(error)
 
 
-def _forget_old_runs(instance: dg.DagsterInstance) -> None:
+def forget_old_runs(instance: dg.DagsterInstance) -> None:
     """Remove runs of this job but for the newest, with their events and logs; what failed goes no sooner than that."""
     for statuses in ([dg.DagsterRunStatus.SUCCESS], [dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]):
         of_these = dg.RunsFilter(job_name=NEWS, statuses=statuses)
         for run_id in instance.get_run_ids(of_these, limit=KEPT_RUNS + 20)[KEPT_RUNS:]:
-            instance.delete_run(run_id)
-            instance.compute_log_manager.delete_logs(prefix=[run_id])
-            # SQLite keeps a file for each run, 147 KB of it with nothing left in it.
-            if isinstance(instance.event_log_storage, SqliteEventLogStorage):
-                Path(instance.event_log_storage.path_for_shard(run_id)).unlink(missing_ok=True)
+            forget_run(instance, run_id)

@@ -240,7 +240,7 @@ class Messenger(Destination):
         return [
             Leftover(
                 what="what was sent, at its receivers, and its messages in the ledger",
-                remove="delete the former there; what the latter say goes after 90 days",
+                remove="delete the former there; the latter go with age (retention)",
             )
         ]
 

@@ -36,8 +36,6 @@ from mogul_assets.store.window import CLOCKS_APART
 
 LATE = timedelta(hours=12)
 """How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""
-PAYLOADS_KEPT = timedelta(days=90)
-"""A mail of 10 MB a day to one recipient would be 5 GB a year."""
 LOOKS_APART = timedelta(minutes=10)
 """How often a look that found nothing is written down."""
 CLAIMED_FOR = timedelta(minutes=3)
@@ -906,19 +904,31 @@ class Ledger:
             )
         return due
 
-    def purge(self, now: datetime) -> int:
-        """Forget what messages said that came to their end ``PAYLOADS_KEPT`` ago; that they were stays known."""
+    def purge(self, before: datetime) -> int:
+        """Forget messages that came to their end before this moment; how many were.
+
+        Those that told a movement go, where that is dated as long ago and so no news any more; but the last of each
+        customer stays, from which their messages are counted on. Of all others what they said goes; that they were
+        stays, or a recap would be told again.
+        """
+        ended = (MESSAGE.c.state.not_in(OPEN), MESSAGE.c.settled_at < before)
+        turn = MESSAGE.alias()
+        later = sa.exists().where(
+            turn.c.destination == MESSAGE.c.destination,
+            turn.c.place == MESSAGE.c.place,
+            turn.c.sequence > MESSAGE.c.sequence,
+        )
+        counted_on = MESSAGE.c.sequence.is_not(None) & ~later
         with self._transaction() as connection:
             gone = connection.execute(
-                MESSAGE.update()
-                .where(
-                    MESSAGE.c.state.not_in(OPEN),
-                    MESSAGE.c.settled_at < now - PAYLOADS_KEPT,
-                    MESSAGE.c.payload.is_not(None),
+                MESSAGE.delete().where(
+                    *ended, MESSAGE.c.kind.in_(_REAL_TIME), MESSAGE.c.movement_date < before, ~counted_on
                 )
-                .values(payload=None)
             )
-        return gone.rowcount
+            silent = connection.execute(
+                MESSAGE.update().where(*ended, MESSAGE.c.payload.is_not(None)).values(payload=None)
+            )
+        return gone.rowcount + silent.rowcount
 
     # -- looking ----------------------------------------------------------------------------------------------
 

@@ -493,6 +493,17 @@ class Store:
                     path.rmdir()
         return removed
 
+    def purge_quarantine(self, before: datetime) -> list[Path]:
+        """Remove rows that could not be read before this moment; say which files they were in."""
+        old = [
+            path
+            for path in sorted((self.root / "quarantine").rglob("*.parquet"))
+            if path.stat().st_mtime < before.timestamp()
+        ]
+        for path in old:
+            path.unlink()
+        return old
+
     def clear_scratch(self, generation: str, step: str) -> None:
         shutil.rmtree(self.scratch(generation, step), ignore_errors=True)
 

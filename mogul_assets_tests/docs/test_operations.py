@@ -9,7 +9,7 @@ from ruamel.yaml import YAML
 
 from mogul_assets.automation.news import KEPT_RUNS
 from mogul_assets.cli import main
-from mogul_assets.messages.ledger import PAYLOADS_KEPT
+from mogul_assets.settings import RETENTION, SHORTEST_RETENTION
 from mogul_assets.store.store import GRACE_SECONDS
 from mogul_assets_tests.docs.copies import ROOT
 from mogul_assets_tests.docs.pages import DOCS, page
@@ -37,7 +37,8 @@ def test_every_command_of_the_pages_is_one(file, line):
 def test_what_is_kept_is_kept_so_long():
     text = page("operations.md")
     assert f"{GRACE_SECONDS // 3600} hours" in text
-    assert f"{PAYLOADS_KEPT.days} days; that they were sent stays" in text
+    assert f"`retention: {RETENTION}`" in text
+    assert f"{SHORTEST_RETENTION} at least" in text
     assert f"the newest {KEPT_RUNS} " in text
     kept = YAML(typ="safe").load(ROOT / "dagster.yaml")["retention"]
     days = kept["sensor"]["purge_after_days"]

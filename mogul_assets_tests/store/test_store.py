@@ -352,11 +352,15 @@ def test_what_a_killed_run_left_goes_after_the_grace_time(store):
     assert set(store.purge()) == set(left)
 
 
-def test_rows_in_quarantine_are_never_purged(store):
+def test_rows_in_quarantine_stay_until_they_are_as_old_as_is_asked(store):
     file = store.quarantine("plans", FIRST, [Rejected("plans", "uuid is missing", "{}")])
-    age(file, 400 * 86_400)
+    age(file, 10 * 86_400)
+    now = datetime.now(UTC)
     assert store.purge() == []
+    assert store.purge_quarantine(now - timedelta(days=11)) == []
     assert pa.parquet.read_table(file).to_pylist() == [{"dataset": "plans", "reason": "uuid is missing", "body": "{}"}]
+    assert store.purge_quarantine(now - timedelta(days=9)) == [file]
+    assert not file.exists()
 
 
 # -- deliveries

@@ -1,0 +1,118 @@
+"""What is removed by age, once a day: runs with all they wrote, what messages said, and rows in quarantine."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import sqlalchemy as sa
+from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
+
+from mogul_assets.assets.common import StoreResource, failures
+from mogul_assets.automation.runs import UNDER_WAY
+from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.messages import sending
+
+PURGE = "purge"
+AT_ONCE = 100
+"""Runs of one look; 2,000 a purge: the first one after years ends, and the next goes on."""
+LOOKS = 20
+_ENDED = [status for status in dg.DagsterRunStatus if status not in UNDER_WAY]
+
+
+@dataclass(frozen=True, slots=True)
+class Purged:
+    runs: int = 0
+    messages: int = 0
+    files: int = 0
+
+
+def purge(
+    instance: dg.DagsterInstance, store: StoreResource, ledger: LedgerResource | None, *, before: datetime
+) -> Purged:
+    """Remove what came to its end before this moment.
+
+    Of runs those stay that were the last to bring some partition of some asset: without them Dagster would show it
+    as missing. A message that is purged is known no more; see ``Ledger.purge`` for those that are not.
+    """
+    runs = sum(1 for run_id in _old(instance, before) if forget_run(instance, run_id))
+    _forget_checks(instance, before)
+    messages = 0
+    if ledger is not None:
+        with ledger.open() as opened:
+            messages = opened.purge(before)
+    opened_store = store.open()
+    with opened_store.writing():
+        files = opened_store.purge_quarantine(before)
+    return Purged(runs, messages, len(files))
+
+
+def forget_run(instance: dg.DagsterInstance, run_id: str) -> bool:
+    """Remove a run with its events and its logs."""
+    instance.delete_run(run_id)
+    instance.compute_log_manager.delete_logs(prefix=[run_id])
+    # SQLite keeps a file for each run, 147 KB of it with nothing left in it.
+    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
+        Path(instance.event_log_storage.path_for_shard(run_id)).unlink(missing_ok=True)
+    return True
+
+
+def purge_schedule(
+    ledger: LedgerResource | None, days: int, clock: sending.Clock = sending.now
+) -> dg.ScheduleDefinition:
+    """Every night, what is older than ``days``."""
+
+    @dg.op(required_resource_keys={"store"}, description=f"Remove what came to its end more than {days} days ago.")
+    def purged(context: dg.OpExecutionContext) -> None:
+        with failures():
+            done = purge(context.instance, context.resources.store, ledger, before=clock() - timedelta(days=days))
+        context.log.info(f"removed: {done.runs:,} runs, {done.messages:,} messages, {done.files:,} files")
+
+    @dg.job(name=PURGE, description=f"Remove runs, messages and quarantined rows older than {days} days.")
+    def job() -> None:
+        purged()
+
+    return dg.ScheduleDefinition(job=job, cron_schedule="20 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
+
+
+def _old(instance: dg.DagsterInstance, before: datetime) -> Iterator[str]:
+    """The runs that ended and were made before this moment, but for those that are the last of something."""
+    last = _last(instance)
+    old = dg.RunsFilter(statuses=_ENDED, created_before=before)
+    cursor = None
+    for _ in range(LOOKS):
+        ids = instance.get_run_ids(old, cursor=cursor, limit=AT_ONCE)
+        gone = [run_id for run_id in ids if run_id not in last]
+        yield from gone
+        stayed = [run_id for run_id in ids if run_id in last]
+        if not ids:
+            return
+        cursor = stayed[-1] if stayed else cursor
+
+
+def _last(instance: dg.DagsterInstance) -> set[str]:
+    """The runs that were the last to bring some partition of some asset."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return set()
+    newest = (
+        sa.select(sa.func.max(Events.c.id))
+        .where(Events.c.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value)
+        .group_by(Events.c.asset_key, Events.c.partition)
+    )
+    with storage.index_connection() as connection:
+        return set(connection.scalars(sa.select(Events.c.run_id).where(Events.c.id.in_(newest)).distinct()))
+
+
+def _forget_checks(instance: dg.DagsterInstance, before: datetime) -> None:
+    """Remove what old checks found, but for each one's last: Dagster keeps that when their run goes."""
+    storage = instance.event_log_storage
+    if not isinstance(storage, SqlEventLogStorage):
+        return
+    newest = sa.select(sa.func.max(Checks.c.id)).group_by(Checks.c.asset_key, Checks.c.check_name)
+    old = Checks.c.create_timestamp < before.replace(tzinfo=None)
+    with storage.index_transaction() as connection:
+        connection.execute(Checks.delete().where(old, Checks.c.id.not_in(newest.scalar_subquery())))
