@@ -16,7 +16,7 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.cli import Command, pretend, shown
 from mogul_assets.cli.project import MONTH, Project, pass_project
 from mogul_assets.cli.runs import Ran, instance, run
-from mogul_assets.cli.sync import deliveries, told
+from mogul_assets.cli.sync import allowing_loss, deliveries, due, told
 from mogul_assets.settings import Entry
 from mogul_assets.store.window import Month
 
@@ -40,12 +40,20 @@ READ = (
 @click.option("--from", "first", type=MONTH, required=True, help="The first month, like 2024-01.")
 @click.option("--to", "last", type=MONTH, required=True, help="The last month, included.")
 @click.option("--refresh/--no-refresh", "reread", default=True, show_default=True, help="Read the months again first.")
+@click.option("--allow-loss", is_flag=True, help="Deliver this once, however many rows of the months are gone.")
 @shown.json_option
 @pass_project
 def command(
-    project: Project, destinations: tuple[str, ...], *, first: Month, last: Month, reread: bool, as_json: bool
+    project: Project,
+    destinations: tuple[str, ...],
+    *,
+    first: Month,
+    last: Month,
+    reread: bool,
+    allow_loss: bool,
+    as_json: bool,
 ) -> int:
-    """Read months of the account again, and deliver exactly those to DESTINATIONS (all, where none is named).
+    """Read months of the account again, and deliver exactly those to DESTINATIONS (all that are not paused).
 
     Only for datasets kept by month (mrr_movements, currency_rates); all others are delivered whole by every
     sync. Months are UTC; the first month of the account takes everything older, the current one everything later.
@@ -56,12 +64,14 @@ def command(
     since, this = project.settings.account.since, Month.of(datetime.now(UTC))
     if not since <= first <= last <= this:
         raise click.UsageError(f"{first} to {last} is no span of months between {since} and {this}")
-    tags, entries = partition_range(first, last), [one for one in project.entries(destinations) if one.partitioned]
+    entries = due([one for one in project.entries(destinations) if one.partitioned], named=bool(destinations))
+    tags = partition_range(first, last)
 
     def deliver(on: dg.DagsterInstance, entry: Entry) -> Ran:
         assets = [delivery_key(entry, dataset.name) for dataset in WINDOWED if dataset.name in entry.datasets]
         job = deliver_job_name(entry.name)
-        return run(project, on, job, tags, assets) if assets else Ran(job, ok=True)
+        config = allowing_loss(entry) if allow_loss else {}
+        return run(project, on, job, tags, assets, config=config) if assets else Ran(job, ok=True)
 
     with pretend.account(project), instance(project) as on:
         ran = [run(project, on, REFRESH, tags, READ)] if reread else []

@@ -70,9 +70,10 @@ def _of_deliveries(deliveries: list[Status], now: datetime) -> list[Gauge]:
     return [
         Gauge(
             "mogul_delivery_ok",
-            "1 where the delivery succeeded, nothing failed since, and its schedule is kept; else 0.",
+            "1 where the delivery succeeded, nothing failed since, and its schedule is kept, or it is paused; else 0.",
             [(labels, one.ok) for labels, one in labelled],
         ),
+        Gauge("mogul_delivery_paused", "1 where it is paused; else 0.", [(its, one.paused) for its, one in labelled]),
         Gauge(
             "mogul_delivery_age_seconds",
             "Seconds since the delivery last succeeded; absent where it never did.",

@@ -42,10 +42,12 @@ class Status:
     """How many wait or were given up, where it sends messages."""
     overdue_since: datetime | None = None
     """The tick of its schedule that was to bring something newer by now."""
+    paused: bool = False
+    """What is wrong with it is shown, and counts for nothing: somebody wants it quiet."""
 
     @property
     def ok(self) -> bool:
-        return self.delivered_at is not None and self.error is None and self.overdue_since is None
+        return self.paused or (self.delivered_at is not None and self.error is None and self.overdue_since is None)
 
 
 @click.command(
@@ -65,7 +67,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
     daemon runs (mogul ui), then with its next schedule. Rows and bytes are those of the last delivery: of a dataset
     with months, only the months that it took.
     Ends with 1 where a delivery failed since its last success, never took place, or is stale: two hours after its
-    schedule's last tick nothing newer has arrived.
+    schedule's last tick nothing newer has arrived. What is paused counts for nothing.
     """
     found = [state for entry in project.entries(destinations) for state in states(project, entry.name)]
     if as_json:
@@ -83,7 +85,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
                     s.generation,
                     _again(s.due_at, datetime.now(UTC)),
                     s.messages,
-                    s.error or _stale(s.overdue_since),
+                    " ".join(filter(None, ("paused" if s.paused else "", s.error or _stale(s.overdue_since)))),
                 )
                 for s in found
             ),
@@ -119,6 +121,7 @@ def states(project: Project, destination: str) -> list[Status]:
             mark.attempts,
             mark.due_at,
             overdue_since=overdue_since(entry, dataset, mark.delivered_at, now),
+            paused=entry.paused,
         )
         for dataset in entry.datasets or ("none",)
         for mark in [project.store.watermark(destination, dataset)]

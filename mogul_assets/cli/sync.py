@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 import dagster as dg
@@ -39,13 +40,27 @@ from mogul_assets.store.window import Month
 @shown.json_option
 @pass_project
 def command(project: Project, destinations: tuple[str, ...], *, full: bool, allow_loss: bool, as_json: bool) -> int:
-    """Refresh the account, then deliver to DESTINATIONS (all, where none is named).
+    """Refresh the account, then deliver to DESTINATIONS (all that are not paused, where none is named).
 
     Reads and delivers what is needed: the current month, the last, and whatever was missed. Each delivery is a
     run of its own, which Dagster's UI shows; one that fails stops no other. Where the refresh fails, nothing is
     delivered.
     """
-    return told(synced(project, project.entries(destinations), full=full, allow_loss=allow_loss), as_json=as_json)
+    entries = due(project.entries(destinations), named=bool(destinations))
+    return told(synced(project, entries, full=full, allow_loss=allow_loss), as_json=as_json)
+
+
+def due(entries: Sequence[Entry], *, named: bool) -> list[Entry]:
+    """Those to deliver to: one that is paused only where it is named, and else a line on stderr says so."""
+    paused = [] if named else [entry.name for entry in entries if entry.paused]
+    if paused:
+        click.echo(f"paused, and left out: {', '.join(paused)} (deliver all the same by naming it)", err=True)
+    return [entry for entry in entries if entry.name not in paused]
+
+
+def allowing_loss(entry: Entry) -> dict[str, Any]:
+    """The run's configuration with which its ``guard`` lets everything through."""
+    return {"resources": {entry.name: {"config": {"allow_loss": True}}}}
 
 
 def synced(project: Project, entries: Sequence[Entry], *, full: bool = False, allow_loss: bool = False) -> list[Ran]:
@@ -60,7 +75,7 @@ def synced(project: Project, entries: Sequence[Entry], *, full: bool = False, al
             assets = [NEWS_ASSET, *(delivery_key(entry, name) for name in entry.datasets)]
             return run(project, on, NEWS, {}, assets)
         missing = delivery_tags(project.store, entry, entry.datasets, since, datetime.now(UTC))
-        config = {"resources": {entry.name: {"config": {"allow_loss": True}}}} if allow_loss else {}
+        config = allowing_loss(entry) if allow_loss else {}
         tags = whole() if full and missing else missing
         return run(project, on, deliver_job_name(entry.name), tags, config=config)
 

@@ -178,6 +178,29 @@ def test_what_is_held_back_says_the_command_that_lets_it_through(synced):
     assert synced.mogul("status", "lake").exit_code == 0
 
 
+def test_a_backfill_too_lets_a_loss_through_where_it_is_told_to(synced):
+    store, month = store_of(synced), SINCE.plus(1)
+    mark = store.watermark("lake", "mrr_movements")
+    store.mark("lake", "mrr_movements", msgspec.structs.replace(mark, rows_by_month={str(month): 10 * mark.rows + 100}))
+    backfill = ("backfill", "lake", "--no-refresh", "--from", str(month), "--to", str(month))
+    assert "the old data stands" in complaint(synced.mogul(*backfill))
+    assert synced.mogul(*backfill, "--allow-loss").exit_code == 0
+    assert (
+        store.watermark("lake", "mrr_movements").rows_by_month[str(month)]
+        == store.table("mrr_movements", month, month).rows
+    )
+
+
+def test_what_is_paused_is_delivered_to_only_by_its_name(synced):
+    file = synced.folder / "mogul.yaml"
+    file.write_text(file.read_text().replace("type: files", "paused: true, type: files"))
+    backfill = ("backfill", "--no-refresh", "--from", str(THIS), "--to", str(THIS), "--json")
+    everywhere, named = synced.mogul(*backfill), synced.mogul(*backfill, "lake")
+    assert [run["job"] for run in json.loads(everywhere.stdout)] == ["deliver_warehouse"]
+    assert "paused, and left out: lake" in everywhere.stderr
+    assert [run["job"] for run in json.loads(named.stdout)] == ["deliver_lake"]
+
+
 def test_a_run_whose_command_was_killed_holds_up_nobody(place):
     process = place.start("sync")
     for line in process.stderr:

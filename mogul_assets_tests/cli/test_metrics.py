@@ -173,6 +173,16 @@ def test_status_ends_with_1_where_a_schedule_brought_nothing(place, schedule, ho
     assert read(place.mogul("metrics").stdout)["mogul_delivery_ok", "lake", "tags"] == 1 - code
 
 
+def test_what_is_paused_says_so_and_worries_nobody(place):
+    scheduled(place, "paused: true", 1)
+    store = Store(load(place.folder / "mogul.yaml").store.path)
+    store.failed("lake", "tags", "it is not there")
+    result = place.mogul("status")
+    assert (result.exit_code, "paused it is not there" in result.stdout) == (0, True)
+    samples = read(place.mogul("metrics").stdout)
+    assert (samples["mogul_delivery_paused", "lake", "tags"], samples["mogul_delivery_ok", "lake", "tags"]) == (1, 1)
+
+
 def test_a_script_learns_since_when(place):
     (state,) = json.loads(scheduled(place, "schedule: hourly", 4).mogul("status", "--json").stdout)
     assert datetime.fromisoformat(state["overdue_since"]) <= datetime.now(UTC) - LATE
