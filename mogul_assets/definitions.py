@@ -20,6 +20,7 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.assets.messages import news_asset, real_time_assets, together_assets
 from mogul_assets.assets.reads import read_assets
+from mogul_assets.automation.configuration import configuration_job, configuration_sensor
 from mogul_assets.automation.freshness import freshness_policy
 from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
 from mogul_assets.automation.news import news_sensor
@@ -65,6 +66,8 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     active = {name: entry for name, entry in entries.items() if not entry.paused}
     scheduled = {name: entry for name, entry in active.items() if entry.timetables}
     awaited = {name: entry for name, entry in messengers.items() if name in active}
+    checks = [configuration_check(entry, destinations[name]) for name, entry in entries.items()]
+    configuration = configuration_job(checks) if checks else None
     store = settings.store.path
     Store(store).rename(settings.ledger.renamed)
     sensors = [
@@ -85,6 +88,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             else []
         ),
         *([retries_sensor(active, store, since, list(deliveries.values()))] if active else []),
+        *([configuration_sensor(configuration, settings.digest)] if configuration else []),
     ]
     return dg.Definitions(
         assets=[
@@ -99,14 +103,20 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             *([real_time_assets(told, destinations)] if told else []),
             *(_kept_fresh(entry, together_assets(entry, destinations[entry.name], since)) for entry in together),
         ],
-        asset_checks=[configuration_check(entry, destinations[name]) for name, entry in entries.items()],
+        asset_checks=checks,
         resources={
             **common,
             **managers,
             TABLES: StoreTables(store=common["store"], since=str(since)),
             **given,
         },
-        jobs=[refresh, *news, *deliveries.values(), *(operations(entries, since) if entries else [])],
+        jobs=[
+            refresh,
+            *news,
+            *deliveries.values(),
+            *([configuration] if configuration else []),
+            *(operations(entries, since) if entries else []),
+        ],
         schedules=[
             *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
             *([expiry(linking)] if linking else []),

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -252,6 +253,8 @@ class Settings:
     destinations: Mapping[str, Entry] = field(default_factory=dict)
     retention: int = RETENTION
     """Days that runs, what messages said and rows in quarantine stay."""
+    digest: str = ""
+    """Of the file's text: whether it says something else."""
 
     def entry(self, name: str) -> Entry:
         """The destination of that name.
@@ -314,7 +317,8 @@ def parsed(file: Path, text: str) -> Settings:
             renamed.setdefault(entry.formerly, name)
     path = file.parent / (ledger.path or store.path.parent / "ledger.db")
     place = LedgerPlace.model_construct(path=path, url=ledger.url, renamed=renamed)
-    return Settings(file, account, store, place, destinations, retention)
+    digest = sha256(text.encode()).hexdigest()[:12]
+    return Settings(file, account, store, place, destinations, retention, digest)
 
 
 def _text(file: Path) -> str:

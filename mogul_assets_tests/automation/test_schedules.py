@@ -39,7 +39,7 @@ def sense(project):
 
 def test_each_destination_with_a_schedule_has_one_schedule(delivered):
     schedules = {schedule.name for schedule in delivered.project.definitions.schedules}
-    assert schedules == {"warehouse_schedule", "lake_schedule"}
+    assert schedules == {"warehouse_schedule", "lake_schedule", "purge_schedule"}
 
 
 def test_a_tick_asks_for_data_no_older_than_itself(delivered, kept):
@@ -163,7 +163,7 @@ OWN = "schedule: weekly, schedules: {mrr_movements: every 15 minutes}"
 def test_a_dataset_with_a_schedule_of_its_own_is_delivered_alone(shelved):
     project = shelved(OWN)
     weekly, often = project.settings.entry("shelf").timetables
-    (schedule,) = project.definitions.schedules
+    schedule = project.definitions.resolve_schedule_def("shelf_schedule")
     assert schedule.cron_schedule == [weekly.cron, often.cron]
     read_at, now = project.store.table("mrr_movements").read_at, datetime.now(UTC)
     (first,) = sense(project).run_requests
