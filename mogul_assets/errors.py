@@ -61,6 +61,10 @@ class StoreDamaged(TerminalError):
     """A file that the store points to is missing or is not what its checksum says."""
 
 
+class StoreTooNew(TerminalError):
+    """A newer version wrote the store: this one would misread it."""
+
+
 class StoreUnwritable(TerminalError):
     """The store's place is full or may not be written to."""
 

@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from sqlalchemy.exc import DBAPIError
 
 from mogul_assets.automation.runs import PROCESS, abandoned, process
+from mogul_assets.cli import upgrade
 from mogul_assets.cli.history import unhurried
 from mogul_assets.cli.project import Project
 from mogul_assets.errors import StoreUnwritable
@@ -45,9 +46,11 @@ class Ran:
 def instance(project: Project) -> Iterator[dg.DagsterInstance]:
     """The Dagster instance of the project.
 
-    Runs of commands that were killed are closed first: they would hold their pools for ever.
+    Runs of commands that were killed are closed first: they would hold their pools for ever. After an upgrade
+    Dagster's tables are brought to its version.
 
     Raises:
+        ConfigurationError: a newer Dagster wrote them.
         StoreUnwritable: its folder may not be written to, or is full.
     """
     home = project.home
@@ -61,6 +64,7 @@ def instance(project: Project) -> Iterator[dg.DagsterInstance]:
         ) from error
     try:
         with unhurried(), opened:
+            upgrade.up_to_date(opened, home)
             _close_abandoned(opened)
             yield opened
     except DBAPIError as error:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 import click
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from mogul_assets.cli import FAILED, OK, Command, pretend, running
+from mogul_assets.cli import FAILED, OK, Command, pretend, running, upgrade
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.running import HOST
 from mogul_assets.errors import ConfigurationError
@@ -51,6 +51,11 @@ def command(project: Project, *, port: int) -> int:
             probe.bind((HOST, port))
         except OSError:
             raise ConfigurationError(f"port {port} is taken", remedy="choose another: mogul ui --port 3001") from None
+    if upgrade.due(project.home):
+        from mogul_assets.cli.runs import instance  # noqa: PLC0415 - brings Dagster
+
+        with instance(project):
+            pass
     with pretend.account(project), _dagster(project, port) as dagster, running.noted(project, port):
         click.echo(f"http://{HOST}:{port}  (Ctrl-C ends it)")
         try:

@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset, Group
 from mogul_assets.catalog.datasets import DATASETS, INTERNAL, MOVEMENT_NEWS
-from mogul_assets.errors import StoreBusy, StoreDamaged
+from mogul_assets.errors import StoreBusy, StoreDamaged, StoreTooNew
 from mogul_assets.guard import loss
 from mogul_assets.store import durable, raw
 from mogul_assets.store.raw import RawWriter
@@ -40,6 +40,8 @@ from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 _T = TypeVar("_T")
 
 FORMAT = 1
+"""Of pointers and of what they name. A change that an older reader would misread makes it one more: what is older then
+is made again by the next refresh."""
 WATERMARKS = "watermarks"
 GRACE_SECONDS = 24 * 3600
 """How long files stay that no pointer names: longer than any delivery that may still read them."""
@@ -57,6 +59,7 @@ class RawRead(msgspec.Struct, frozen=True):
     end: datetime | None = None
     facts: dict[str, Any] = {}
     """What the reader said of it: rows, requests, retries, warnings."""
+    format: int = FORMAT
 
     @property
     def window(self) -> Window | None:
@@ -83,6 +86,12 @@ class Pointer(msgspec.Struct, frozen=True):
     facts: dict[str, Any] = {}
     """What the refresh found: drift, quarantine, copies, warnings."""
     format: int = FORMAT
+
+
+class _Written(msgspec.Struct, frozen=True):
+    """All that may be asked of what another version wrote."""
+
+    format: int = 1
 
 
 class Watermark(msgspec.Struct, frozen=True):
@@ -184,8 +193,17 @@ class Store:
         self._replace(f"raw/{read}", msgspec.json.encode(standing))
 
     def raw_reads(self, read: str) -> list[RawRead]:
-        """The raw reads that stand, oldest first; one for a list read whole."""
-        return self._read(self._pointer(f"raw/{read}"), list[RawRead]) or []
+        """The raw reads that stand, oldest first; one for a list read whole. Those of an older format do not.
+
+        Raises:
+            StoreTooNew: a newer version wrote them.
+            StoreDamaged: they are not as the store wrote them.
+        """
+        path = self._pointer(f"raw/{read}")
+        written = self._read(path, list[_Written]) or []
+        if not written or not all(_readable(one, path) for one in written):
+            return []
+        return self._read(path, list[RawRead]) or []
 
     def quarantine(self, read: str, generation: str, rows: Sequence[Rejected]) -> Path:
         """Keep rows that could not be read, with the reason, to look into and to read again."""
@@ -248,8 +266,7 @@ class Store:
                 folder = self.folder(dataset, generation)
                 if folder.exists():
                     durable.settle(folder)
-                columns = [[field.name, str(field.type)] for field in dataset.schema]
-                entries[dataset.name] = Entry(kept, columns)
+                entries[dataset.name] = Entry(kept, _columns(dataset))
             pointer = Pointer(
                 generation,
                 read_at,
@@ -286,7 +303,21 @@ class Store:
         return str(Path(path).relative_to(self.root))
 
     def pointer(self, group: str) -> Pointer | None:
-        return self._read(self._pointer(group), Pointer)
+        """What stands of a group; ``None`` where it was never published, or by an earlier version.
+
+        Its columns have to be those of the catalogue: what was written before it changed is read from no more, and
+        made again by the next refresh.
+
+        Raises:
+            StoreTooNew: a newer version wrote it.
+            StoreDamaged: it is not as the store wrote it.
+        """
+        path = self._pointer(group)
+        written = self._read(path, _Written)
+        if written is None or not _readable(written, path):
+            return None
+        pointer = self._read(path, Pointer)
+        return pointer if pointer is not None and _of_this_catalogue(pointer) else None
 
     def table(
         self, dataset: str, first: Month | None = None, last: Month | None = None, *, since: Month | None = None
@@ -551,6 +582,26 @@ def rows_by_month(table: Table) -> dict[str, int]:
         month = str(file.month or "")
         rows[month] = rows.get(month, 0) + file.rows
     return rows
+
+
+def _columns(dataset: Dataset) -> list[list[str]]:
+    return [[field.name, str(field.type)] for field in dataset.schema]
+
+
+def _readable(written: _Written, path: Path) -> bool:
+    """Whether it is of this format; ``False`` where it is older."""
+    if written.format > FORMAT:
+        raise StoreTooNew(
+            f"{path} of the store was written by a newer version ({written.format}; this one knows {FORMAT})",
+            remedy="run the newer version, or restore the backup from before it",
+        )
+    return written.format == FORMAT
+
+
+def _of_this_catalogue(pointer: Pointer) -> bool:
+    """Whether what it names has the columns that the catalogue says."""
+    known = {**DATASETS, **INTERNAL}
+    return all(name in known and entry.columns == _columns(known[name]) for name, entry in pointer.datasets.items())
 
 
 def _damaged(path: Path, what: str) -> StoreDamaged:

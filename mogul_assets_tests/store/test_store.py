@@ -1,6 +1,7 @@
 """The store: pointers that move at once or not at all, one writer, and errors that say what to do."""
 
 import errno
+import json
 import os
 import resource
 import signal
@@ -14,9 +15,9 @@ import pytest
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.datasets import DATASETS
-from mogul_assets.errors import StoreBusy, StoreDamaged, StoreUnwritable
+from mogul_assets.errors import StoreBusy, StoreDamaged, StoreTooNew, StoreUnwritable
 from mogul_assets.store import durable, settle
-from mogul_assets.store.store import Store, Watermark
+from mogul_assets.store.store import FORMAT, Store, Watermark
 from mogul_assets.store.table import Table
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.window import BEGINNING, Month, Window
@@ -361,6 +362,52 @@ def test_rows_in_quarantine_stay_until_they_are_as_old_as_is_asked(store):
     assert pa.parquet.read_table(file).to_pylist() == [{"dataset": "plans", "reason": "uuid is missing", "body": "{}"}]
     assert store.purge_quarantine(now - timedelta(days=9)) == [file]
     assert not file.exists()
+
+
+# -- other versions
+
+
+def rewritten(store, name, change):
+    """Let the pointer be as another version would have written it."""
+    file = store.root / "pointers" / f"{name}.json"
+    content = json.loads(file.read_text())
+    change(content)
+    file.write_text(json.dumps(content))
+
+
+def set_format(number):
+    def change(content):
+        for one in content if isinstance(content, list) else [content]:
+            one["format"] = number
+            one["of another version"] = [1, 2]
+
+    return change
+
+
+@pytest.mark.parametrize("name", ["source_data/plans", "raw/plans"])
+def test_what_a_newer_version_wrote_is_refused_in_one_line(store, name):
+    publish(store, PLANS, [{"uuid": "p"}], FIRST)
+    land(store, 1)
+    rewritten(store, name, set_format(FORMAT + 1))
+    with pytest.raises(StoreTooNew, match=rf"{name}.json of the store was written by a newer version \({FORMAT + 1}; this one"):
+        _ = store.pointer(name) if name.startswith("source") else store.raw_reads("plans")
+
+
+@pytest.mark.parametrize("name", ["source_data/plans", "raw/plans"])
+def test_what_an_older_version_wrote_is_as_if_it_were_not_there(store, name):
+    publish(store, PLANS, [{"uuid": "p"}], FIRST)
+    land(store, 1)
+    rewritten(store, name, set_format(FORMAT - 1))
+    assert (store.table("plans") is None) == name.startswith("source")
+    assert (store.raw_reads("plans") == []) == name.startswith("raw")
+
+
+def test_a_dataset_whose_columns_were_others_is_made_again(store):
+    publish(store, PLANS, [{"uuid": "p"}], FIRST)
+    rewritten(store, "source_data/plans", lambda pointer: pointer["datasets"]["plans"]["columns"].pop())
+    assert store.table("plans") is None
+    assert publish(store, PLANS, [{"uuid": "p"}], SECOND)
+    assert uuids(store.table("plans")) == ["p"]
 
 
 # -- deliveries
