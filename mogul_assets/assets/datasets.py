@@ -15,6 +15,7 @@ from mogul_assets.account.reader import Account, AccountInfo
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
 from mogul_assets.assets.reads import GROUP as ACCOUNT
 from mogul_assets.calculated.checks import Finding, check_names
+from mogul_assets.calculated.waterfall import as_markdown, waterfall
 from mogul_assets.catalog.columns import Column, Dataset, Kind
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, MRR_MOVEMENTS
 from mogul_assets.catalog.reads import READS
@@ -111,7 +112,8 @@ def _windowed(dataset: Dataset, since: Month) -> dg.AssetsDefinition:
                 )
         if dataset is MRR_MOVEMENTS:
             yield _reconciliation(result)
-        yield dg.MaterializeResult(asset_key=key(dataset), metadata=_metadata(table, result.facts))
+        growth = _waterfall(table, refresh.known_account(opened).currency, now) if dataset is MRR_MOVEMENTS else {}
+        yield dg.MaterializeResult(asset_key=key(dataset), metadata={**_metadata(table, result.facts), **growth})
 
     return settled
 
@@ -303,6 +305,14 @@ def _reconciliation(result: refresh.Refreshed) -> dg.AssetCheckResult:
         description=lines[0] if lines else "every month agrees",
         metadata={"differences": len(lines), **({"figures": "\n".join(lines[:50])} if lines else {})},
     )
+
+
+def _waterfall(movements: Table, currency: str, now: datetime) -> dict[str, Any]:
+    steps = waterfall(movements, Month.of(now))
+    return {
+        f"MRR ({currency})": steps[-1].closing / 100,
+        "MRR of the last twelve months": dg.MetadataValue.md(as_markdown(steps, currency)),
+    }
 
 
 def _metadata(table: Table, facts: Mapping[str, Any]) -> dict[str, Any]:
