@@ -27,6 +27,7 @@ from mogul_assets.automation.news import news_sensor
 from mogul_assets.automation.retention import purge_schedule
 from mogul_assets.automation.schedules import daily_refresh, deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
+from mogul_assets.automation.status import status_assets, status_sensor
 from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.settings import Entry, Settings, load
@@ -69,6 +70,8 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     checks = [configuration_check(entry, destinations[name]) for name, entry in entries.items()]
     configuration = configuration_job(checks) if checks else None
     store = settings.store.path
+    observed = [one for name, one in entries.items() if name not in replaced]
+    known_by = (observed, destinations, store, LedgerResource.of(settings.ledger))
     Store(store).rename(settings.ledger.renamed)
     sensors = [
         *([deliveries_sensor(scheduled, store, since, list(deliveries.values()))] if scheduled else []),
@@ -89,6 +92,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         ),
         *([retries_sensor(active, store, since, list(deliveries.values()))] if active else []),
         *([configuration_sensor(configuration, settings.digest)] if configuration else []),
+        *([status_sensor(*known_by)] if observed else []),
     ]
     return dg.Definitions(
         assets=[
@@ -102,6 +106,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             ),
             *([real_time_assets(told, destinations)] if told else []),
             *(_kept_fresh(entry, together_assets(entry, destinations[entry.name], since)) for entry in together),
+            *([status_assets(*known_by)] if observed else []),
         ],
         asset_checks=checks,
         resources={
