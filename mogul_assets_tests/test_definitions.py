@@ -65,7 +65,8 @@ def test_every_destination_and_dataset_is_one_asset(tmp_path, instance):
     keys = {key.to_user_string() for key in project.definitions.resolve_asset_graph().get_all_asset_keys()}
     for name, entry in project.settings.destinations.items():
         assert {f"{name}/{dataset}" for dataset in entry.datasets} <= keys
-    assert len(keys) == 9 + 13 + 2 * 13
+        assert f"{name}/status" in keys
+    assert len(keys) == 9 + 13 + 2 * (13 + 1)
 
 
 def test_what_cannot_run_says_so_where_it_stands(tmp_path, instance):
