@@ -20,6 +20,7 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.assets.messages import news_asset, real_time_assets, together_assets
 from mogul_assets.assets.reads import read_assets
+from mogul_assets.automation.alerts import alerts_sensor
 from mogul_assets.automation.configuration import configuration_job, configuration_sensor
 from mogul_assets.automation.freshness import freshness_policy
 from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
@@ -61,6 +62,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     messengers = {name: one for name, one in entries.items() if one.habits.messages and name in usable}
     apart = [one for one in entries.values() if one not in told and one not in together]
     linking = [one for one in together if one.options.get(LINKS) and one.name in usable]
+    channels = {type_: configured(settings, entry) for type_, entry in settings.alerts.channels.items()}
     refresh = refresh_job()
     deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
     news = [news_job(told)] if told else []
@@ -91,6 +93,11 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             else []
         ),
         *([retries_sensor(active, store, since, list(deliveries.values()))] if active else []),
+        *(
+            [alerts_sensor(settings.alerts, channels, entries, destinations=destinations, store=store)]
+            if channels
+            else []
+        ),
         *([configuration_sensor(configuration, settings.digest)] if configuration else []),
         *([status_sensor(*known_by)] if observed else []),
     ]

@@ -16,8 +16,10 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.configured import settings_of
 from mogul_assets.settings import (
+    ALERT_CHANNELS,
     ENTRY,
     HABITS,
+    HOURS,
     NAME,
     RESERVED,
     RETENTION,
@@ -54,6 +56,20 @@ def schema() -> Schema:
                 "type": "integer",
                 "minimum": SHORTEST_RETENTION,
                 "default": RETENTION,
+            },
+            "alerts": {
+                "description": "Who is told what is wrong.",
+                "type": "object",
+                "additionalProperties": False,
+                "properties": {
+                    **{word: _object(settings_of(load_type(word)), definitions) for word in ALERT_CHANNELS},
+                    "quiet": {
+                        "description": "Between which hours nobody is, such as 22:00-07:00.",
+                        "type": "string",
+                        "pattern": HOURS.pattern,
+                    },
+                    "time_zone": {"description": "Of quiet, such as Europe/Paris.", "type": "string"},
+                },
             },
             "destinations": {
                 "description": "Where it goes, by names of your own.",

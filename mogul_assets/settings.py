@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -242,6 +243,25 @@ class Entry:
         return not self.habits.messages
 
 
+ALERT_CHANNELS = {"slack": REAL_TIME, "email": "daily", "webhook": REAL_TIME}
+"""The types that can tell what is wrong, and the period that an entry of theirs has to have."""
+HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$")
+"""Of the day: from one time until another."""
+"""Of the day: from and until."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alerts:
+    """Who is told what is wrong: channels by type, each with the options of a destination of that type.
+
+    Between ``quiet``'s two hours, in ``time_zone``, nobody is.
+    """
+
+    channels: Mapping[str, Entry] = field(default_factory=dict)
+    quiet: tuple[time, time] | None = None
+    time_zone: str = "UTC"
+
+
 @dataclass(frozen=True)
 class Settings:
     """All of ``mogul.yaml``. Paths are absolute, relative ones counted from the file."""
@@ -255,6 +275,7 @@ class Settings:
     """Days that runs, what messages said and rows in quarantine stay."""
     digest: str = ""
     """Of the file's text: whether it says something else."""
+    alerts: Alerts = field(default_factory=Alerts)
 
     def entry(self, name: str) -> Entry:
         """The destination of that name.
@@ -281,7 +302,7 @@ def load(file: Path | None = None) -> Settings:
 def parsed(file: Path, text: str) -> Settings:
     """What a file with this text says; paths are counted from ``file``. Raises as ``load`` does."""
     root = _parse(file, text)
-    known = {"account", "store", "ledger", "destinations", "retention"}
+    known = {"account", "store", "ledger", "destinations", "retention", "alerts"}
     for key in root:
         if key not in known:
             raise _wrong(file, root, key, f"unknown key '{key}'", f"there are: {', '.join(sorted(known))}")
@@ -318,7 +339,7 @@ def parsed(file: Path, text: str) -> Settings:
     path = file.parent / (ledger.path or store.path.parent / "ledger.db")
     place = LedgerPlace.model_construct(path=path, url=ledger.url, renamed=renamed)
     digest = sha256(text.encode()).hexdigest()[:12]
-    return Settings(file, account, store, place, destinations, retention, digest)
+    return Settings(file, account, store, place, destinations, retention, digest, _alerts(file, root))
 
 
 def _text(file: Path) -> str:
@@ -359,6 +380,41 @@ def _model(file: Path, root: CommentedMap, key: str, model: type[_Model]) -> _Mo
         return model.model_validate(_plain(root[key]))
     except ValidationError as error:
         raise _wrong(file, root, key, describe(error, within=key), "see the README, 'Settings'") from None
+
+
+def _alerts(file: Path, root: CommentedMap) -> Alerts:
+    """Who is told what is wrong. A channel's own options are judged where it is made."""
+    body = root.get("alerts")
+    if body is None:
+        return Alerts()
+    if not isinstance(body, CommentedMap):
+        raise _wrong(file, root, "alerts", "alerts is not a mapping", "write  alerts: {slack: {token: …, channels: …}}")
+    known = (*ALERT_CHANNELS, "quiet", "time_zone")
+    for key in body:
+        if key not in known:
+            raise _wrong(file, body, key, f"alerts: unknown key '{key}'", f"there are: {', '.join(known)}")
+    hours = HOURS.fullmatch(str(body.get("quiet", "00:00-00:00")))
+    if hours is None:
+        raise _wrong(file, body, "quiet", f"quiet is '{body['quiet']}'", 'write  quiet: "22:00-07:00"')
+    start, end = (time(int(hours[at]), int(hours[at + 1])) for at in (1, 3))
+    time_zone = str(body.get("time_zone", "UTC"))
+    if not is_time_zone(time_zone):
+        raise _wrong(file, body, "time_zone", f"'{time_zone}' is no time zone", "write one such as Europe/Paris")
+    channels = {
+        type_: Entry(
+            f"alerts_{type_}",
+            type_,
+            HABITS[type_].datasets,
+            _plain(body[type_]) if isinstance(body[type_], CommentedMap) else {},
+            None,
+            body.lc.key(type_)[0] + 1,
+            None if isinstance(body[type_], CommentedMap) else "it is not a mapping of settings",
+            period=period,
+        )
+        for type_, period in ALERT_CHANNELS.items()
+        if type_ in body
+    }
+    return Alerts(channels, None if start == end else (start, end), time_zone)
 
 
 def _entry(name: str, body: Any, line: int) -> Entry:

@@ -32,6 +32,7 @@ COMMANDS = {
     "replay": "Send past movements as messages.",
     "messages": "What was said to whom, what waits, and what was left out.",
     "status": "What arrived where, when, and what went wrong since.",
+    "alerts": "What is wrong now, since when, and who was told.",
     "metrics": "The same for Prometheus, once or on a port.",
     "destinations": "Which there are; pause, change and remove them; whether each may do what it must.",
     "sandbox": "A pretend ChartMogul account, until Ctrl-C.",

@@ -10,6 +10,8 @@ from mogul_assets.account.check import Finding, Level, check_account
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, WRONG, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.destinations.base import Destination
+from mogul_assets.destinations.configured import configured
 from mogul_assets.errors import ConfigurationError, MogulError
 from mogul_assets.settings import Entry
 
@@ -40,7 +42,10 @@ def command(project: Project, destinations: tuple[str, ...], *, look: bool, as_j
     findings = [*_account(project)] if look else [*_key(project)]
     entries = project.entries(destinations)
     findings += _ledger(project, entries)
-    findings += [finding for entry in entries for finding in _destination(project, entry.name)]
+    findings += [finding for entry in entries for finding in _destination(entry.name, project.destination(entry.name))]
+    channels = {} if destinations else project.settings.alerts.channels
+    for type_, entry in channels.items():
+        findings += _destination(f"alerts by {type_}", configured(project.settings, entry))
     if as_json:
         shown.as_json(findings)
     else:
@@ -99,8 +104,7 @@ def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:
             yield Finding(Level.PROBLEM, f"{one.name}: be sent to", text, remedy)
 
 
-def _destination(project: Project, name: str) -> Iterator[Finding]:
-    destination = project.destination(name)
+def _destination(name: str, destination: Destination) -> Iterator[Finding]:
     problem = configuration_problem(destination)
     if problem is not None:
         yield Finding(Level.PROBLEM, f"{name} {CONFIGURATION}", problem)

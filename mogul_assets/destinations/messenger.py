@@ -121,6 +121,14 @@ class Messenger(Destination):
     def sending(self) -> AbstractAsyncContextManager[Send]:
         """What tries one message; the connections that it needs live as long as the context."""
 
+    @abstractmethod
+    def notice(self, title: str, text: str) -> None:
+        """Tell its receivers something that is no message of an account's: an alert. Outside the ledger, tried once.
+
+        Raises:
+            DestinationUnavailable, DestinationRefused: with the answer, where it was not taken.
+        """
+
     def deliver(self, table: Table) -> Delivered:
         return self.tell([table])
 

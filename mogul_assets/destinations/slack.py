@@ -267,20 +267,27 @@ class SlackDestination(Messenger):
         Raises:
             DestinationUnavailable, DestinationRefused: with the answer, where it was not taken.
         """
-        asyncio.run(self._proven())
+        self._write(f"This is a test of the destination {slack_blocks.escaped(self.name)}.")
         return f"a test message was taken by {', '.join(self.channels)}"
 
-    async def _proven(self) -> None:
-        async with self.sending() as send:
-            for channel in self.channels:
-                text = f"This is a test of the destination {slack_blocks.escaped(self.name)}."
-                payload = _payload(channel, Said(text, [slack_blocks.section(text)]))
-                now = datetime.now(UTC)
-                message = Message(f"msg_test_{token_hex(12)}", self.name, "test", "test", payload, 1, None, now)
-                answer = await send(message)
-                if answer.outcome is not Outcome.TAKEN:
-                    kind = DestinationUnavailable if answer.outcome is Outcome.AGAIN else DestinationRefused
-                    raise kind(f"{self.name}: {channel}: Slack answered {answer.status}", remedy=answer.text)
+    def notice(self, title: str, text: str) -> None:
+        self._write(f"*{slack_blocks.escaped(title)}*\n{slack_blocks.escaped(text)}")
+
+    def _write(self, text: str) -> None:
+        """One message to each channel, outside the ledger."""
+
+        async def written() -> None:
+            async with self.sending() as send:
+                for channel in self.channels:
+                    payload = _payload(channel, Said(text, [slack_blocks.section(text)]))
+                    now = datetime.now(UTC)
+                    message = Message(f"msg_test_{token_hex(12)}", self.name, "test", "test", payload, 1, None, now)
+                    answer = await send(message)
+                    if answer.outcome is not Outcome.TAKEN:
+                        kind = DestinationUnavailable if answer.outcome is Outcome.AGAIN else DestinationRefused
+                        raise kind(f"{self.name}: {channel}: Slack answered {answer.status}", remedy=answer.text)
+
+        asyncio.run(written())
 
     def check(self) -> list[Permission]:
         """Logs in, compares the app's scopes, and looks whether the bot is in each channel. Writes nothing."""

@@ -321,13 +321,22 @@ class WebhookDestination(Messenger):
         Raises:
             DestinationUnavailable, DestinationRefused: with the answer, where it was not.
         """
+        id_, status = self._post("mogul_test", {})
+        return f"{id_}, of type mogul_test, was taken by {self._place} ({status})"
+
+    def notice(self, title: str, text: str) -> None:
+        self._post("mogul_alert", {"title": title, "text": text})
+
+    def _post(self, type_: str, more: Mapping[str, str]) -> tuple[str, str]:
+        """One message outside the ledger, signed as all are; its id, and the answer's status."""
         now = datetime.now(UTC)
+        said = {"date": _moment(now), "type": type_, "destination": self.name, **more}
         message = Message(
             id=f"msg_test_{token_hex(12)}",
             destination=self.name,
             kind="test",
             subject="test",
-            payload=msgspec.json.encode({"date": _moment(now), "type": "mogul_test", "destination": self.name}),
+            payload=msgspec.json.encode(said),
             attempt=1,
             sequence=None,
             enqueued_at=now,
@@ -335,7 +344,7 @@ class WebhookDestination(Messenger):
         answer = asyncio.run(self._once(message))
         if answer.outcome is not Outcome.TAKEN:
             raise self._failed(answer)
-        return f"{message.id}, of type mogul_test, was taken by {self._place} ({answer.status})"
+        return message.id, answer.status
 
     async def _once(self, message: Message) -> Answer:
         async with self.sending() as send:

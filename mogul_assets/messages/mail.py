@@ -96,10 +96,10 @@ def mail(letter: Letter, *, sender: str, recipient: str, at: datetime, attachmen
     return message.as_bytes()
 
 
-def trial(*, origin: str, sender: str, recipient: str, at: datetime) -> bytes:
-    """A mail that says that it is a test and nothing else."""
-    message = _headed("[test] ChartMogul mails reach you", sender, recipient, at)
-    message.set_content(f"This is a test of {origin}. There is nothing to do.\n", cte="quoted-printable")
+def plain(subject: str, said: str, *, sender: str, recipient: str, at: datetime) -> bytes:
+    """A mail of plain text: a test, or an alert."""
+    message = _headed(subject, sender, recipient, at)
+    message.set_content(f"{said}\n", cte="quoted-printable")
     return message.as_bytes()
 
 

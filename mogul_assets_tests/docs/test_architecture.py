@@ -12,7 +12,7 @@ from mogul_assets_tests.docs.pages import page
 
 PACKAGE = Path(mogul_assets.__file__).parent
 TEXT = page("architecture.md")
-LEAVES = {"errors", "guard", "processes"}
+LEAVES = {"errors", "guard", "processes", "timetable"}
 WITH_DAGSTER = set(
     re.findall(r"`(\w+)`", TEXT.partition("- Dagster is imported by")[2].partition("everything else")[0])
 )

@@ -1,0 +1,218 @@
+"""Alerts through Dagster's sensor, to a real Slack, mail server and receiver."""
+
+import shutil
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+import dagster as dg
+import msgspec
+import pytest
+
+from mogul_assets.automation.alerts import alerts_sensor
+from mogul_assets.destinations.configured import configured
+from mogul_assets.settings import load
+from mogul_assets.store.store import Watermark
+from mogul_assets_tests.automation.conftest import SHELVED, started, tick
+from mogul_assets_tests.cli.conftest import Place
+from mogul_assets_tests.peers import slack as slack_peer
+from mogul_assets_tests.peers import smtp
+from mogul_assets_tests.peers.receiver import SECRET, Receiver
+from mogul_assets_tests.peers.slack import Slack
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def channels(monkeypatch, tmp_path):
+    """A Slack, a mail server and a receiver, and the block of mogul.yaml that names them."""
+    monkeypatch.setenv(slack_peer.SECRET, slack_peer.TOKEN)
+    monkeypatch.setenv(smtp.SECRET, smtp.PASSWORD)
+    monkeypatch.setenv("ALERTS_SECRET", SECRET)
+    receiver = Receiver()
+    with Slack() as slack, smtp.serving(tmp_path) as mails, receiver.running():
+        text = f"""
+alerts:
+  slack: {{token: {{env: {slack_peer.SECRET}}}, channels: ["#revenue"], url: "{slack.url}"}}
+  email:
+    {{host: localhost, port: {mails.port}, ca_file: "{mails.ca_file}", username: {smtp.USER},
+     password: {{env: {smtp.SECRET}}}, sender: mogul@example.com, recipients: [oncall@example.com]}}
+  webhook: {{url: "{receiver.url}", secret: {{env: ALERTS_SECRET}}, allow_private: ["127.0.0.0/8"]}}
+"""
+        yield text, slack, mails, receiver
+
+
+class Watched:
+    """A project with alerts, whose clock the test turns."""
+
+    def __init__(self, project, text):
+        file = project.folder / "mogul.yaml"
+        file.write_text(file.read_text() + text)
+        self.project, self.now = project, NOW
+        self.settings = type(project)(project.folder, project.instance, None, file.read_text()).settings
+
+    def look(self):
+        """What the sensor says of one look."""
+        entries = dict(self.settings.destinations)
+        sensor = alerts_sensor(
+            self.settings.alerts,
+            {type_: configured(self.settings, entry) for type_, entry in self.settings.alerts.channels.items()},
+            entries,
+            destinations={"shelf": self.project.shelf},
+            store=self.project.store.root,
+            clock=lambda: self.now,
+        )
+        with dg.build_sensor_context(instance=self.project.instance) as context:
+            return sensor.evaluate_tick(context).skip_message
+
+
+@pytest.fixture
+def watched(shelved, channels):
+    return Watched(shelved("on_refresh: true"), channels[0])
+
+
+def delivered(watched):
+    """Deliver what stands, as the sensor asks for it."""
+    request = tick(watched.project, watched.project.definitions.resolve_sensor_def("shelf_on_refresh")).run_requests[0]
+    return started(watched.project, request)
+
+
+def test_one_that_refuses_is_told_once_with_what_it_means_and_its_end_too(watched, channels):
+    _, slack, mails, receiver = channels
+    watched.project.shelf.fail("refuses")
+    assert not delivered(watched).success
+    assert watched.look() == "1 open incidents; 3 notices sent, 0 not taken"
+    assert watched.look() == "1 open incidents; 0 notices sent, 0 not taken"
+    (post,), (mail,), (taken,) = slack.posts, mails.received, receiver.taken
+    told = slack_peer.read(post)
+    assert "mogul: shelf: plans, tags, customers and 1 more not delivered\nSince 20" in told
+    assert "it takes no such thing → change it" in told
+    assert "Nothing has arrived there yet. → mogul status shelf" in told
+    assert mail.message["Subject"].startswith("mogul: shelf: plans, tags, customers")
+    assert (taken.valid, msgspec.json.decode(taken.body)["type"]) == (True, "mogul_alert")
+    watched.project.shelf.fail(None)
+    for dataset in SHELVED:
+        watched.project.store.mark("shelf", dataset, Watermark(generation="g", delivered_at=NOW, read_at=NOW))
+    assert watched.look() == "0 open incidents; 3 notices sent, 0 not taken"
+    assert "Resolved" in slack_peer.read(slack.posts[-1])
+    assert watched.look() == "0 open incidents; 0 notices sent, 0 not taken"
+
+
+def test_what_is_tried_again_is_no_incident_before_its_last_try(watched):
+    mark = Watermark(error="no answer", failed_at=NOW, transient=True, attempts=1, due_at=NOW + timedelta(minutes=1))
+    watched.project.store.mark("shelf", "tags", mark)
+    assert watched.look().startswith("0 open")
+    watched.project.store.mark("shelf", "tags", msgspec.structs.replace(mark, attempts=4, due_at=None))
+    assert watched.look().startswith("1 open incidents; 3 notices")
+
+
+def test_a_channel_that_takes_nothing_is_asked_again_and_harms_no_other(watched, channels):
+    _, slack, mails, receiver = channels
+    watched.project.store.mark("shelf", "tags", Watermark(error="no", failed_at=NOW))
+    mails.script["GREETING"] = ["554 5.3.2 go away"]
+    assert watched.look() == "1 open incidents; 2 notices sent, 1 not taken"
+    assert watched.look() == "1 open incidents; 1 notices sent, 0 not taken"
+    assert (len(slack.posts), len(mails.received), len(receiver.taken)) == (1, 1, 1)
+
+
+def test_a_refresh_that_failed_is_told_with_the_day_of_what_stands(watched, channels):
+    job = watched.project.definitions.resolve_job_def("refresh")
+    watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
+    assert watched.look().startswith("1 open incidents; 3 notices")
+    told = slack_peer.read(channels[1].posts[0])
+    assert "The account was not read" in told
+    assert "as the account was at 20" in told
+    watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS)
+    assert watched.look().startswith("0 open incidents; 3 notices")
+
+
+def test_quiet_hours_end_with_what_is_still_wrong(shelved, channels):
+    watched = Watched(shelved(), channels[0] + '  quiet: "11:00-13:00"\n')
+    watched.project.store.mark("shelf", "tags", Watermark(error="no", failed_at=NOW))
+    assert watched.look() == "1 open incidents; 0 notices sent, 0 not taken"
+    watched.now += timedelta(hours=1)
+    assert watched.look() == "1 open incidents; 3 notices sent, 0 not taken"
+    assert "Since 2026-11-23 12:00 UTC" in slack_peer.read(channels[1].posts[0])
+
+
+@pytest.mark.parametrize(
+    ("options", "hours", "open_"),
+    [
+        ("schedule: hourly", 4, 1),
+        ("schedule: hourly", 1, 0),
+        ("schedule: hourly, paused: true", 4, 0),
+        ("", 400, 0),
+    ],
+)
+def test_what_is_due_and_not_there_is_an_incident(shelved, channels, options, hours, open_):
+    watched = Watched(shelved(options, ["tags"]), channels[0])
+    mark = Watermark(generation="g", delivered_at=NOW - timedelta(hours=hours), read_at=NOW - timedelta(hours=hours))
+    watched.project.store.mark("shelf", "tags", mark)
+    assert watched.look().startswith(f"{open_} open incidents")
+
+
+# -- by hand
+
+
+@pytest.fixture
+def by_hand(tmp_path, channels):
+    folder = tmp_path / "place"
+    folder.mkdir()
+    place = Place(folder)
+    place.write("account: {sandbox: true}\ndestinations: {lake: {type: files, path: out}}\n" + channels[0])
+    return place
+
+
+def test_a_test_reaches_every_channel(by_hand, channels):
+    _, slack, mails, receiver = channels
+    result = by_hand.mogul("alerts", "--test")
+    assert (result.exit_code, result.stdout.split()) == (0, ["slack:", "taken", "email:", "taken", "webhook:", "taken"])
+    assert (len(slack.posts), len(mails.received), len(receiver.taken)) == (1, 1, 1)
+    shutil.rmtree(by_hand.folder / "out", ignore_errors=True)
+    assert by_hand.mogul("alerts").exit_code == 0
+
+
+def test_check_tries_the_channels_and_sends_nothing(by_hand, channels, monkeypatch):
+    _, slack, mails, receiver = channels
+    result = by_hand.mogul("check")
+    assert result.exit_code == 0, result.stdout
+    assert "alerts by slack: log in" in result.stdout
+    assert (slack.posts, mails.received, receiver.taken) == ([], [], [])
+    monkeypatch.delenv("ALERTS_SECRET")
+    assert "alerts by webhook configuration" in by_hand.mogul("check").stdout
+    assert by_hand.mogul("check").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("block", "said"),
+    [
+        ("alerts: loud", "write  alerts: {slack:"),
+        ("alerts: {pager: {}}", "unknown key 'pager'"),
+        ('alerts: {quiet: "late"}', "quiet is 'late'"),
+        ("alerts: {time_zone: Paris}", "'Paris' is no time zone"),
+    ],
+)
+def test_alerts_that_cannot_be_are_one_line(by_hand, block, said):
+    by_hand.write(f"account: {{sandbox: true}}\n{block}\n")
+    result = by_hand.mogul("status")
+    assert (result.exit_code, "line 2" in result.stderr, said in result.stderr) == (2, True, True), result.stderr
+
+
+def test_the_example_of_the_page_is_read(by_hand):
+    page = (Path(__file__).parents[2] / "docs/alerts.md").read_text()
+    by_hand.write("account: {sandbox: true}\n" + page.split("```yaml\n")[1].split("```")[0])
+    alerts = load(by_hand.folder / "mogul.yaml").alerts
+    assert (alerts.quiet, alerts.time_zone) == ((time(22), time(7)), "Europe/Paris")
+    made = [configured(load(by_hand.folder / "mogul.yaml"), entry) for entry in alerts.channels.values()]
+    assert [type(one).__name__ for one in made] == ["SlackDestination", "EmailDestination", "WebhookDestination"]
+
+
+def test_what_is_configured_wrong_is_an_incident(by_hand, instance):
+    by_hand.write("account: {sandbox: true}\ndestinations: {lake: {type: files, pth: out}}\n")
+    settings = load(by_hand.folder / "mogul.yaml")
+    lake, entries = configured(settings, settings.entry("lake")), settings.destinations
+    sensor = alerts_sensor(settings.alerts, {}, entries, destinations={"lake": lake}, store=settings.store.path)
+    with dg.build_sensor_context(instance=instance) as context:
+        assert sensor.evaluate_tick(context).skip_message.startswith("1 open")
+    shown = by_hand.mogul("alerts")
+    assert (shown.exit_code, "lake cannot be used as it is configured" in shown.stdout) == (1, True)
+    assert "pth: there is no such setting" in shown.stdout
