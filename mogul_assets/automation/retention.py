@@ -46,7 +46,7 @@ def purge(
             messages = opened.purge(before)
     opened_store = store.open()
     with opened_store.writing():
-        files = opened_store.purge_quarantine(before)
+        files = [*opened_store.purge_quarantine(before), *opened_store.purge()]
     return Purged(runs, messages, len(files))
 
 

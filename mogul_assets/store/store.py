@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -512,15 +511,15 @@ class Store:
         for group in Group:
             for name in self._groups(group.value):
                 named |= {Path(path) for path in _paths(self.pointer(f"{group.value}/{name}"))}
-        removed = []
+        removed, now = [], datetime.now(UTC).timestamp()
         for folder in ("raw", "data", "scratch"):
             for path in sorted((self.root / folder).rglob("*")):
-                aged = path.is_file() and time.time() - path.stat().st_mtime > grace_seconds
+                aged = path.is_file() and now - path.stat().st_mtime > grace_seconds
                 if aged and path.relative_to(self.root) not in named:
                     path.unlink()
                     removed.append(path)
             for path in sorted((self.root / folder).rglob("*"), reverse=True):
-                if path.is_dir() and not any(path.iterdir()) and time.time() - path.stat().st_mtime > grace_seconds:
+                if path.is_dir() and not any(path.iterdir()) and now - path.stat().st_mtime > grace_seconds:
                     path.rmdir()
         return removed
 

@@ -1,5 +1,6 @@
 """What is removed by age: runs with all they wrote, what checks found, messages, rows in quarantine."""
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -92,6 +93,16 @@ def test_a_message_goes_and_the_count_of_its_customer_goes_on(kept, store, tmp_p
         }
         opened.enqueue("hook", [told("third")], NOW)
         assert {one.subject: one.sequence for one in opened.records()}["third"] == 3
+
+
+def test_what_the_store_names_no_more_goes_though_nothing_is_refreshed(kept, store, tmp_path):
+    stray = tmp_path / "store/raw/plans/left.part"
+    stray.parent.mkdir(parents=True)
+    stray.touch()
+    assert purge(kept, store, None, before=LATER).files == 0
+    os.utime(stray, (0, 0))
+    assert purge(kept, store, None, before=NOW - timedelta(days=1)).files == 1
+    assert not stray.exists()
 
 
 def test_it_is_a_job_of_every_project(project):
