@@ -15,10 +15,11 @@ from mogul_assets_tests.project import NOW, Project
 SLOW = (
     *("assets/", "automation/", "refresh/", "calculated/test_movements.py", "destinations/test_killed.py"),
     *("cli/test_bad_input.py", "cli/test_commands.py", "cli/test_metrics.py", "cli/test_sandbox.py"),
-    "sandbox/test_process.py",
+    *("sandbox/test_process.py", "test_years.py"),
     *("messages/test_sending.py", "messages/test_ledger.py", "messages/test_faults.py", "cli/test_messages.py"),
     *("destinations/test_slack.py", "destinations/test_webhook.py", "account/test_reader.py"),
     *("messages/test_chart.py", "messages/test_recap.py", "destinations/test_email.py", "destinations/test_intercom"),
+    "ui/",
 )
 """Whole refreshes, processes of their own, walks over every point of a work, pictures, and conversations with servers:
 most of the suite's time."""
