@@ -149,6 +149,23 @@ def test_a_backfill_reads_its_months_again_first(synced):
     assert store_of(synced).raw_reads("activities")[-1].window == Window(BEGINNING, SINCE.plus(2).start)
 
 
+def test_three_years_to_four_destinations_are_one_reading_and_a_run_each(place):
+    first = THIS.plus(-35)
+    names = ("one", "two", "three", "four")
+    places = "\n".join(f"  {name}: {{type: files, path: out/{name}, datasets: [mrr_movements]}}" for name in names)
+    place.write(f"account: {{sandbox: {{customers: 12}}, since: {first}}}\ndestinations:\n{places}\n")
+    assert place.mogul("sync", "one").exit_code == 0  # what movements need beside themselves
+    before = len(runs_of(place))
+    result = place.mogul("backfill", "--from", str(first), "--to", str(THIS), "--json")
+    assert result.exit_code == 0, result.stderr
+    jobs = ["refresh", *(f"deliver_{name}" for name in names)]
+    assert [run["job"] for run in json.loads(result.stdout)] == jobs
+    assert runs_of(place)[before:] == [(job, "SUCCESS") for job in jobs]
+    assert store_of(place).raw_reads("activities")[-1].window == Window(BEGINNING, None)
+    rows = {states(place)[name, "mrr_movements"]["rows"] for name in names}
+    assert rows == {store_of(place).table("mrr_movements").rows}
+
+
 def test_one_destination_that_fails_stops_no_other(synced):
     with duckdb.connect(str(synced.folder / "out/mogul.duckdb")):
         result = synced.start("sync")
