@@ -80,12 +80,13 @@ _BY_MONTH = f"""
 def as_markdown(steps: Sequence[Step], currency: str) -> str:
     """A table for a person to read, in whole units of the currency.
 
-    Without a blank in its rows: Dagster folds a long text behind a link.
+    Of an account of some size Dagster shows it behind a link, over the whole page: beside other metadata the last
+    columns would be cut off.
     """
     rest = any(step.rest for step in steps)
     head = ["Month", "Opening", *TYPES.values(), *(["Rates, rounding"] if rest else []), "Closing"]
     lines = [
-        f"{currency}, whole units; months are UTC.",
+        f"MRR in {currency}, whole units. A month is UTC; the last one is not over yet.",
         "",
         _row(head),
         _row(["---", *["---:"] * (len(head) - 1)]),
@@ -99,7 +100,7 @@ def as_markdown(steps: Sequence[Step], currency: str) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return f"|{'|'.join(cells)}|"
+    return f"| {' | '.join(cells)} |"
 
 
 def _whole(cents: int, sign: str = "") -> str:

@@ -68,7 +68,7 @@ def test_what_no_movement_says_is_a_column_of_its_own(tmp_path):
     )
     (step,) = waterfall(table, Month(2026, 2), months=1)
     assert (step.types["expansion"], step.rest, step.closing) == (50_00, 3_00, 153_00)
-    assert "|2026-02|100|0|+50|0|0|0|+3|153|" in as_markdown([step], "USD")
+    assert "| 2026-02 | 100 | 0 | +50 | 0 | 0 | 0 | +3 | 153 |" in as_markdown([step], "USD")
 
 
 def test_an_account_without_movements_has_months_of_nothing(tmp_path):
@@ -91,4 +91,4 @@ def test_types_are_called_as_in_a_recap():
 @pytest.mark.parametrize(("cents", "said"), [(0, "0"), (1_234_567_89, "1,234,568"), (-49, "0"), (-1_50, "-2")])
 def test_amounts_are_whole(cents, said, tmp_path):
     (step,) = waterfall(movements(tmp_path, ("ann", "2026-03-01", "new_biz", cents, cents)), THIS, months=1)
-    assert as_markdown([step], "EUR").endswith(f"|{said}|")
+    assert as_markdown([step], "EUR").endswith(f"| {said} |")
