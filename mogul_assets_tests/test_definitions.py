@@ -23,6 +23,7 @@ VENDORS = (
     "slack_sdk",
     "pandas",
     "psycopg2",
+    "aiohttp",
 )
 INTEGRATIONS = ("dagster_snowflake", "dagster_aws", "dagster_gcp", "dagster_azure")
 

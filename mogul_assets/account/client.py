@@ -15,16 +15,18 @@ from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 from urllib.parse import urlsplit
 
-import aiohttp
 import msgspec
 import tenacity
 
 from mogul_assets.account import answers
 from mogul_assets.account.pacing import Gate
 from mogul_assets.errors import AccountRefused, AccountUnavailable, ConfigurationError
+
+if TYPE_CHECKING:
+    import aiohttp
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -263,6 +265,8 @@ class Client:
     async def _attempt(
         self, path: str, params: Mapping[str, str], decode: Callable[[bytes], T], urgency: float, tally: Tally
     ) -> Answer[T]:
+        import aiohttp  # noqa: PLC0415 - a tenth of what loading the definitions takes, which read no account
+
         await self._gate.enter(urgency)
         tally.requests += 1
         try:
@@ -313,6 +317,8 @@ class Client:
 
     def _connected(self) -> aiohttp.ClientSession:
         if self._session is None:
+            import aiohttp  # noqa: PLC0415 - as above
+
             self._session = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=self.limits.connections),
                 timeout=aiohttp.ClientTimeout(total=self.limits.request, sock_connect=self.limits.connect),

@@ -7,9 +7,6 @@ from pathlib import Path
 
 import dagster as dg
 import sqlalchemy as sa
-from dagster._core.storage.event_log import SqlEventLogStorage, SqliteEventLogStorage
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
-from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 
 from mogul_assets.assets.common import StoreResource, failures
 from mogul_assets.automation.runs import UNDER_WAY
@@ -54,6 +51,8 @@ def forget_run(instance: dg.DagsterInstance, run_id: str) -> bool:
     """Remove a run with its events and its logs."""
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
+    from dagster._core.storage.event_log import SqliteEventLogStorage  # noqa: PLC0415 - the definitions load without it
+
     # SQLite keeps a file for each run, 147 KB of it with nothing left in it.
     if isinstance(instance.event_log_storage, SqliteEventLogStorage):
         Path(instance.event_log_storage.path_for_shard(run_id)).unlink(missing_ok=True)
@@ -95,6 +94,9 @@ def _old(instance: dg.DagsterInstance, before: datetime) -> Iterator[str]:
 
 def _last(instance: dg.DagsterInstance) -> set[str]:
     """The runs that were the last to bring some partition of some asset."""
+    from dagster._core.storage.event_log import SqlEventLogStorage  # noqa: PLC0415 - the definitions load without it
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as above
+
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return set()
@@ -109,6 +111,9 @@ def _last(instance: dg.DagsterInstance) -> set[str]:
 
 def _forget_checks(instance: dg.DagsterInstance, before: datetime) -> None:
     """Remove what old checks found, but for each one's last: Dagster keeps that when their run goes."""
+    from dagster._core.storage.event_log import SqlEventLogStorage  # noqa: PLC0415 - the definitions load without it
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks  # noqa: PLC0415 - as above
+
     storage = instance.event_log_storage
     if not isinstance(storage, SqlEventLogStorage):
         return
