@@ -389,7 +389,9 @@ def test_what_a_newer_version_wrote_is_refused_in_one_line(store, name):
     publish(store, PLANS, [{"uuid": "p"}], FIRST)
     land(store, 1)
     rewritten(store, name, set_format(FORMAT + 1))
-    with pytest.raises(StoreTooNew, match=rf"{name}.json of the store was written by a newer version \({FORMAT + 1}; this one"):
+    with pytest.raises(
+        StoreTooNew, match=rf"{name}.json of the store was written by a newer version \({FORMAT + 1}; this one"
+    ):
         _ = store.pointer(name) if name.startswith("source") else store.raw_reads("plans")
 
 
