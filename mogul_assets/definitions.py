@@ -127,7 +127,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             *news,
             *deliveries.values(),
             *([configuration] if configuration else []),
-            *(operations(entries, since) if entries else []),
+            *(operations(settings) if entries else []),
         ],
         schedules=[
             *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),

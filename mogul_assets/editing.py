@@ -53,6 +53,18 @@ def without_setting(text: str, name: str, key: str) -> str:
     return _as_meant(text, _cut(text, _at(text, ENTRIES, name), key), lambda data: data[ENTRIES][name].pop(key))
 
 
+def set_paused(file: Path, name: str, *, paused: bool) -> None:
+    """Write at a destination that no schedule and no sensor delivers to it, or take that back.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or was changed meanwhile.
+        StoreUnwritable: its folder is full, or may not be written to.
+    """
+    before = read(file)
+    after = with_setting(before, name, "paused", value=True) if paused else without_setting(before, name, "paused")
+    save(file, before, after)
+
+
 def read(file: Path) -> str:
     """The file with its own ends of lines.
 

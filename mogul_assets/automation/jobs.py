@@ -1,4 +1,4 @@
-"""The jobs: refresh the account, deliver to one destination, send now, test a destination."""
+"""The jobs: refresh the account, deliver to one destination, and what is done by hand from the launchpad."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -9,7 +9,7 @@ from dagster import AssetMaterialization
 from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 from pydantic import Field
 
-from mogul_assets import refresh
+from mogul_assets import editing, refresh, running
 from mogul_assets.assets.common import StoreResource, failures, generation_of
 from mogul_assets.assets.deliveries import (
     DESTINATION,
@@ -28,7 +28,7 @@ from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.errors import ConfigurationError, DestinationRefused, MogulError
 from mogul_assets.messages.message import State
 from mogul_assets.news import past_news
-from mogul_assets.settings import Entry
+from mogul_assets.settings import Entry, Settings, load
 from mogul_assets.store.store import Store
 from mogul_assets.store.window import Month
 
@@ -136,6 +136,12 @@ class Send(Which):
     allow_loss: bool = False
 
 
+class Pause(Which):
+    """Which one, and whether it is paused from now on, or delivered to again."""
+
+    paused: bool = True
+
+
 class Span(Which):
     """Which movements: dated from ``start`` on and before ``end``, days or moments in UTC."""
 
@@ -151,17 +157,16 @@ class Again(Which):
     state: str = State.FAILED.value
 
 
-def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDefinition]:
-    """``send_now`` and ``test_destination``, for any destination by name."""
+def operations(settings: Settings) -> Sequence[dg.JobDefinition]:
+    """What is done by hand, for any destination by name: each a job with a form in the launchpad."""
+    entries, since = settings.destinations, settings.account.since
     keys = set(entries)
 
     def chosen(context: dg.OpExecutionContext, name: str) -> tuple[Entry, Destination]:
-        if name not in entries:
-            raise DestinationRefused(f"there is no destination '{name}'", remedy=f"there are: {', '.join(entries)}")
-        manager = getattr(context.resources, name)
+        entry, manager = settings.entry(name), getattr(context.resources, name, None)
         if not isinstance(manager, DestinationIOManager):
             raise DestinationRefused(f"{name} is an IO manager of your own", remedy="materialise its assets instead")
-        return entries[name], manager.destination
+        return entry, manager.destination
 
     @dg.op(
         required_resource_keys=keys | {"store"},
@@ -202,6 +207,25 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
                 raise DestinationRefused(
                     f"{config.destination}: {missing[0].name}: {missing[0].problem}", remedy=missing[0].remedy
                 )
+
+    @dg.op(
+        required_resource_keys=keys,
+        description="Write into mogul.yaml that no schedule and no sensor delivers to one destination, or undo it.",
+    )
+    def pause(context: dg.OpExecutionContext, config: Pause) -> None:
+        with failures():
+            name = config.destination
+            if not config.paused and settings.entry(name).habits.messages:
+                messenger = _messenger(chosen(context, name)[1], instead="")
+                with messenger.ledger.open() as ledger:
+                    if ledger.resume(name):
+                        context.log.info(f"{name} was disabled, and is sent to again")
+            if load(settings.file).entry(name).paused is config.paused:
+                context.log.info(f"{name} was {'paused' if config.paused else 'delivered to'} already")
+                return
+            editing.set_paused(settings.file, name, paused=config.paused)
+            context.log.info(f"{name} is {'paused' if config.paused else 'delivered to again, by its schedule'}")
+            context.log.info(running.read_again(settings))
 
     @dg.op(
         required_resource_keys=keys | {"store"},
@@ -252,9 +276,17 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     def test_destination() -> None:
         test()
 
+    @dg.job(
+        name="pause_destination",
+        config=dg.RunConfig(ops={"pause": Pause(destination=first)}),
+        description="Pause one destination, or with paused: false let it be delivered to again.",
+    )
+    def pause_destination() -> None:
+        pause()
+
     told = [name for name, entry in entries.items() if entry.habits.messages]
     if not told:
-        return [send_now, test_destination]
+        return [send_now, test_destination, pause_destination]
     last = datetime.now(UTC).replace(day=1)
 
     @dg.job(
@@ -275,7 +307,7 @@ def operations(entries: Mapping[str, Entry], since: Month) -> Sequence[dg.JobDef
     def retry_messages() -> None:
         retried()
 
-    return [send_now, test_destination, replay, retry_messages]
+    return [send_now, test_destination, pause_destination, replay, retry_messages]
 
 
 def expiry(entries: Sequence[Entry]) -> dg.ScheduleDefinition:

@@ -9,8 +9,8 @@ from typing import Protocol
 
 import click
 
-from mogul_assets import editing
-from mogul_assets.cli import FAILED, OK, Command, running, shown, values
+from mogul_assets import editing, running
+from mogul_assets.cli import FAILED, OK, Command, shown, values
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Destination, Permission
@@ -102,7 +102,7 @@ def add(project: Project, word: str, name: str, *, given: tuple[str, ...], sched
     click.echo(f"assets: {', '.join(f'{name}/{dataset}' for dataset in entry.datasets)}")
     first = f"mogul destinations test {name} --send" if entry.real_time else f"mogul sync {name}"
     click.echo(f"next:   {first}")
-    click.echo(running.read_again(project))
+    click.echo(running.read_again(project.settings))
     return OK
 
 
@@ -143,7 +143,7 @@ def edit(project: Project, name: str, *, given: tuple[str, ...], gone: tuple[str
         return FAILED
     change.write()
     click.echo(f"{name} is changed; delivered to: {when(change.settings.entry(name))}")
-    click.echo(running.read_again(project))
+    click.echo(running.read_again(project.settings))
     return OK
 
 
@@ -229,7 +229,7 @@ def remove(project: Project, name: str, *, yes: bool) -> int:
         click.confirm(f"take {name} out of {change.settings.file.name}?", abort=True, err=True)
     change.write()
     click.echo(f"{name} is out of {change.settings.file.name}; its history stays in Dagster and in the store.")
-    click.echo(running.read_again(project))
+    click.echo(running.read_again(project.settings))
     return OK
 
 
@@ -248,9 +248,9 @@ def pause(project: Project, name: str) -> int:
     if project.settings.entry(name).paused:
         click.echo(f"{name} was paused already")
         return OK
-    Change.of(project, lambda text: editing.with_setting(text, name, "paused", value=True)).write()
+    editing.set_paused(project.settings.file, name, paused=True)
     click.echo(f"{name} is paused; it goes on with  mogul destinations resume {name}")
-    click.echo(running.read_again(project))
+    click.echo(running.read_again(project.settings))
     return OK
 
 
@@ -272,9 +272,9 @@ def resume(project: Project, name: str) -> int:
             if ledger.resume(name):
                 waiting = ledger.counts(name).get(State.WAITING, 0)
     if entry.paused:
-        Change.of(project, lambda text: editing.without_setting(text, name, "paused")).write()
+        editing.set_paused(project.settings.file, name, paused=False)
         click.echo(f"{name} is delivered to again, by its schedule")
-        click.echo(running.read_again(project))
+        click.echo(running.read_again(project.settings))
     if waiting is not None:
         click.echo(f"{name} is sent to again; {waiting:,} messages wait for it")
     elif not entry.paused:

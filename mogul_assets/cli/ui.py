@@ -13,10 +13,11 @@ from contextlib import contextmanager, suppress
 import click
 from tenacity import Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from mogul_assets.cli import FAILED, OK, Command, pretend, running, upgrade
+from mogul_assets import running
+from mogul_assets.cli import FAILED, OK, Command, pretend, upgrade
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.cli.running import HOST
 from mogul_assets.errors import ConfigurationError
+from mogul_assets.running import HOST
 
 PATIENCE_SECONDS = 15
 """How long Dagster's processes may take to end by themselves: a run that is told to end lets go of its files."""
@@ -56,7 +57,7 @@ def command(project: Project, *, port: int) -> int:
 
         with instance(project):
             pass
-    with pretend.account(project), _dagster(project, port) as dagster, running.noted(project, port):
+    with pretend.account(project), _dagster(project, port) as dagster, running.noted(project.settings, port):
         click.echo(f"http://{HOST}:{port}  (Ctrl-C ends it)")
         try:
             code = dagster.wait()

@@ -1,4 +1,4 @@
-"""The Dagster that ``mogul ui`` runs: where it is noted, and how it is told to read mogul.yaml again."""
+"""The Dagster that ``mogul ui`` runs: where it is noted, and how it is told to read mogul.yaml again. No Dagster."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mogul_assets.cli.project import Project
+from mogul_assets.settings import Settings
 from mogul_assets.store import durable
 
 HOST = "127.0.0.1"
@@ -20,9 +20,9 @@ _RELOAD = "mutation { reloadWorkspace { __typename ... on Workspace { locationEn
 
 
 @contextmanager
-def noted(project: Project, port: int) -> Iterator[None]:
+def noted(settings: Settings, port: int) -> Iterator[None]:
     """Write down where Dagster listens, while it does."""
-    note = _note(project)
+    note = _note(settings)
     with durable.writing_to(note.parent):
         durable.replace(note, json.dumps({"port": port}).encode())
     try:
@@ -31,10 +31,10 @@ def noted(project: Project, port: int) -> Iterator[None]:
         note.unlink(missing_ok=True)
 
 
-def read_again(project: Project) -> str:
+def read_again(settings: Settings) -> str:
     """Let the Dagster that runs read mogul.yaml again; what came of that, in one line."""
     try:
-        port = json.loads(_note(project).read_bytes())["port"]
+        port = json.loads(_note(settings).read_bytes())["port"]
     except (OSError, ValueError, KeyError):
         return "Dagster reads it at its next start; one that runs elsewhere: Deployment → Reload all"
     body = json.dumps({"query": _RELOAD}).encode()
@@ -49,5 +49,5 @@ def read_again(project: Project) -> str:
     return f"Dagster on http://{HOST}:{port} has read it"
 
 
-def _note(project: Project) -> Path:
-    return project.settings.store.path.parent / "ui.json"
+def _note(settings: Settings) -> Path:
+    return settings.store.path.parent / "ui.json"
