@@ -101,20 +101,21 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         *([configuration_sensor(configuration, settings.digest)] if configuration else []),
         *([status_sensor(*known_by)] if observed else []),
     ]
+    assets = [
+        *read_assets(since),
+        *dataset_assets(since),
+        *([news_asset()] if any(one.real_time for one in entries.values()) else []),
+        *(
+            _kept_fresh(entry, asset)
+            for entry in apart
+            for asset in delivery_assets(entry, destinations[entry.name], since)
+        ),
+        *([real_time_assets(told, destinations)] if told else []),
+        *(_kept_fresh(entry, together_assets(entry, destinations[entry.name], since)) for entry in together),
+        *([status_assets(*known_by)] if observed else []),
+    ]
     return dg.Definitions(
-        assets=[
-            *read_assets(since),
-            *dataset_assets(since),
-            *([news_asset()] if any(one.real_time for one in entries.values()) else []),
-            *(
-                _kept_fresh(entry, asset)
-                for entry in apart
-                for asset in delivery_assets(entry, destinations[entry.name], since)
-            ),
-            *([real_time_assets(told, destinations)] if told else []),
-            *(_kept_fresh(entry, together_assets(entry, destinations[entry.name], since)) for entry in together),
-            *([status_assets(*known_by)] if observed else []),
-        ],
+        assets=[_owned(settings, asset) for asset in assets],
         asset_checks=checks,
         resources={
             **common,
@@ -145,6 +146,16 @@ def _kept_fresh(entry: Entry, asset: dg.AssetsDefinition) -> dg.AssetsDefinition
     return asset.map_asset_specs(
         lambda spec: spec.replace_attributes(freshness_policy=freshness_policy(entry, spec.key.path[-1]))
     )
+
+
+def _owned(settings: Settings, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
+    """The assets with who looks after them: a destination's own owners, or those of everything."""
+
+    def owners(key: dg.AssetKey) -> list[str]:
+        entry = settings.destinations.get(key.path[0])
+        return list((entry.owners if entry else ()) or settings.owners)
+
+    return asset.map_asset_specs(lambda spec: spec.replace_attributes(owners=owners(spec.key)))
 
 
 @dg.definitions

@@ -21,6 +21,7 @@ from mogul_assets.settings import (
     HABITS,
     HOURS,
     NAME,
+    OWNER,
     RESERVED,
     RETENTION,
     SHORTEST_RETENTION,
@@ -31,6 +32,8 @@ from mogul_assets.settings import (
 from mogul_assets.timetable import HOUR, NAMED_SCHEDULES, REAL_TIME
 
 Schema = dict[str, Any]
+_OWNER: Schema = {"type": "string", "pattern": OWNER.pattern}
+_OWNERS: Schema = {"anyOf": [_OWNER, {"type": "array", "items": _OWNER}]}
 
 
 def schema() -> Schema:
@@ -57,6 +60,7 @@ def schema() -> Schema:
                 "minimum": SHORTEST_RETENTION,
                 "default": RETENTION,
             },
+            "owners": {"description": "Who looks after the assets: e-mail addresses, team:names.", **_OWNERS},
             "alerts": {
                 "description": "Who is told what is wrong.",
                 "type": "object",
@@ -119,6 +123,7 @@ def _of_any(word: str) -> Schema:
         "on_refresh": {"type": "boolean", "default": False},
         "paused": {"type": "boolean", "default": False},
         "guard": {"type": ["string", "number", "boolean"]},
+        "owners": _OWNERS,
     }
     return {name: {"description": what, **forms.get(name, {"type": "string"})} for name, what in ENTRY.items()}
 

@@ -35,6 +35,8 @@ SHORTEST_RETENTION = 7
 """Days. A movement is news for two days after its date, and a message is tried for up to two."""
 NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 """What a destination may be called; ``RESERVED`` words apart."""
+OWNER = re.compile(r"^([A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Za-z]{2,}|team:.+)$")
+"""An e-mail address or a team, as Dagster takes an asset's owner."""
 
 ENTRY = {
     "datasets": "What is delivered; all that the type takes where it is left out.",
@@ -46,6 +48,7 @@ ENTRY = {
     "paused": "Whether no schedule and no sensor delivers to it; by hand it still is.",
     "guard": "The share of its rows that a dataset may lose between two deliveries, such as 20%; off for any.",
     "formerly": "The name that it had before: what is remembered under that goes on under this one.",
+    "owners": "Who looks after it, where that is somebody else than after everything: e-mail addresses, team:names.",
 }
 """The settings of a destination of any type, and what they mean."""
 
@@ -216,6 +219,8 @@ class Entry:
     formerly: str | None = None
     schedules: Mapping[str, str] = field(default_factory=dict)
     """The cron lines of those datasets that do not follow ``schedule``."""
+    owners: tuple[str, ...] = ()
+    """Who looks after it; none: those who look after everything."""
 
     @property
     def timetables(self) -> tuple[Timetable, ...]:
@@ -276,6 +281,8 @@ class Settings:
     digest: str = ""
     """Of the file's text: whether it says something else."""
     alerts: Alerts = field(default_factory=Alerts)
+    owners: tuple[str, ...] = ()
+    """Who looks after everything that no destination's own owners do."""
 
     def entry(self, name: str) -> Entry:
         """The destination of that name.
@@ -302,7 +309,7 @@ def load(file: Path | None = None) -> Settings:
 def parsed(file: Path, text: str) -> Settings:
     """What a file with this text says; paths are counted from ``file``. Raises as ``load`` does."""
     root = _parse(file, text)
-    known = {"account", "store", "ledger", "destinations", "retention", "alerts"}
+    known = {"account", "store", "ledger", "destinations", "retention", "alerts", "owners"}
     for key in root:
         if key not in known:
             raise _wrong(file, root, key, f"unknown key '{key}'", f"there are: {', '.join(sorted(known))}")
@@ -317,6 +324,10 @@ def parsed(file: Path, text: str) -> Settings:
         raise _wrong(
             file, root, "retention", f"retention is '{retention}'", f"write days, {SHORTEST_RETENTION} at least: 90"
         )
+    try:
+        owners = _owners(root.get("owners"))
+    except ValueError as error:
+        raise _wrong(file, root, "owners", *str(error).split("; ")) from None
     entries = root.get("destinations") or CommentedMap()
     if not isinstance(entries, CommentedMap):
         raise _wrong(file, root, "destinations", "destinations is not a mapping", "write  name: {type: duckdb, …}")
@@ -339,7 +350,7 @@ def parsed(file: Path, text: str) -> Settings:
     path = file.parent / (ledger.path or store.path.parent / "ledger.db")
     place = LedgerPlace.model_construct(path=path, url=ledger.url, renamed=renamed)
     digest = sha256(text.encode()).hexdigest()[:12]
-    return Settings(file, account, store, place, destinations, retention, digest, _alerts(file, root))
+    return Settings(file, account, store, place, destinations, retention, digest, _alerts(file, root), owners)
 
 
 def _text(file: Path) -> str:
@@ -432,6 +443,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     formerly = options.pop("formerly", None)
     wanted = options.pop("datasets", "all")
     guard = options.pop("guard", f"{SHARE:.0%}")
+    wanted_owners = options.pop("owners", None)
     if problem is None and not isinstance(type_, str):
         problem = "it names no type; write  type: duckdb"
     named = habits.datasets if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
@@ -463,6 +475,10 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     if formerly is not None and (not isinstance(formerly, str) or not NAME.fullmatch(formerly)):
         problem, formerly = problem or f"formerly is '{formerly}'; write the name that it had", None
     try:
+        owners = _owners(wanted_owners)
+    except ValueError as error:
+        problem, owners = problem or str(error), ()
+    try:
         share = share_of(guard)
     except ValueError as error:
         problem, share = problem or str(error), SHARE
@@ -483,7 +499,17 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         guard=share,
         formerly=formerly,
         schedules=own,
+        owners=owners,
     )
+
+
+def _owners(given: Any) -> tuple[str, ...]:
+    """Raises ``ValueError``: what is wrong; what would be right."""
+    owners = [given] if isinstance(given, str) else given or []
+    for owner in owners if isinstance(owners, list) else [owners]:
+        if not isinstance(owner, str) or not OWNER.fullmatch(owner):
+            raise ValueError(f"owners: '{owner}' is no owner; write data@example.com or team:data")
+    return tuple(owners)
 
 
 def _own_schedules(given: Any, datasets: tuple[str, ...], habits: Habits) -> dict[str, str]:

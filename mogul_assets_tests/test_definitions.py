@@ -70,6 +70,21 @@ def test_every_destination_and_dataset_is_one_asset(tmp_path, instance):
     assert len(keys) == 9 + 13 + 2 * (13 + 1)
 
 
+def test_assets_have_owners_a_destination_its_own(tmp_path, instance):
+    text = """
+owners: data@example.com
+account: {sandbox: true}
+destinations:
+  lake: {type: files, path: out, owners: ["team:finance", anna@example.com]}
+  tape: {type: files, path: tape}
+"""
+    graph = Project(tmp_path, instance, None, text).definitions.resolve_asset_graph()
+    owners = {key.path[0]: set(graph.get(key).owners) for key in graph.get_all_asset_keys()}
+    assert owners.pop("lake") == {"team:finance", "anna@example.com"}
+    assert owners.keys() == {"account", "source_data", "calculated_data", "tape"}
+    assert all(others == {"data@example.com"} for others in owners.values())
+
+
 def test_what_cannot_run_says_so_where_it_stands(tmp_path, instance):
     text = "account: {sandbox: true}\ndestinations: {lake: {type: files}, hook: {type: webhook}}\n"
     graph = Project(tmp_path, instance, None, text).definitions.resolve_asset_graph()

@@ -40,6 +40,7 @@ def test_it_is_a_schema_and_the_file_names_it():
         COMMENTED,
         with_every_type(),
         "account: {api_key: {env: KEY}, since: 2019-04, rates: ecb}\ndestinations:\n",
+        "owners: a@b.org\naccount: {sandbox: true}\ndestinations: {a: {type: files, path: b, owners: [team:c]}}",
         "account: {sandbox: {customers: 3}}\nstore: {path: a}\nledger: {url: {env: URL}}\n",
         "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, datasets: [tags], guard: off}}\n",
     ],

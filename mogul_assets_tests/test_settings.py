@@ -76,6 +76,7 @@ def test_a_destination_takes_all_thirteen_datasets_unless_told_otherwise(written
         ),
         (SANDBOX + "destinations: [files]\n", "line 2: destinations is not a mapping"),
         (SANDBOX + "store: {quarantine_limit: 7}\n", "line 2: store.quarantine_limit"),
+        (SANDBOX + "owners: data\n", "line 2: owners: 'data' is no owner → write data@example.com or team:data"),
     ],
 )
 def test_a_mistake_in_the_file_itself_stops_everything_with_one_line(written, text, line):
@@ -106,6 +107,8 @@ def test_a_missing_file_says_how_to_name_it(tmp_path):
         ("{type: duckdb, path: o.duckdb, pth: x}", "pth: there is no such setting"),
         ("{type: files, path: out, datasets: [plan]}", "unknown dataset 'plan'"),
         ("{type: files, path: out, schedule: sometimes}", "'sometimes' is no schedule"),
+        ("{type: files, path: out, owners: {a: b}}", "owners: '{'a': 'b'}' is no owner; write"),
+        ("{type: files, path: out, owners: [finance]}", "owners: 'finance' is no owner; write"),
     ],
 )
 def test_a_mistake_in_one_destination_is_kept_beside_it(written, entry, problem):
