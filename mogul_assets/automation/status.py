@@ -62,11 +62,12 @@ class Standing:
 
     @property
     def word(self) -> str:
-        """How it stands, in one word or two; the worst that is so."""
+        """How it stands, in a few words; the worst that is so."""
         said = (
             ("paused", self.entry.paused),
             ("cannot run", self.problem is not None),
-            ("failing", bool(self.failed)),
+            ("failing", len(self.failed) == len(self.marks)),
+            (f"{len(self.failed)} of {len(self.marks)} failing", bool(self.failed)),
             ("stale", bool(self.late)),
             ("never delivered", any(mark.delivered_at is None for mark in self.marks.values())),
         )

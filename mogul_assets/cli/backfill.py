@@ -71,7 +71,7 @@ def command(
         assets = [delivery_key(entry, dataset.name) for dataset in WINDOWED if dataset.name in entry.datasets]
         job = deliver_job_name(entry.name)
         config = allowing_loss(entry) if allow_loss else {}
-        return run(project, on, job, tags, assets, config=config) if assets else Ran(job, ok=True)
+        return run(project, on, job, tags, assets, config=config) if assets else Ran(job, ok=True, outcome="done")
 
     with pretend.account(project), instance(project) as on:
         ran = [run(project, on, REFRESH, tags, READ)] if reread else []

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 @dataclass(frozen=True)
 class Ran:
-    """One run. ``problems`` has a line for each thing that failed, ``warnings`` for each check that only warns."""
+    """One run. ``problems`` has a line for each thing that failed, ``warnings`` for each check that only warns.
+
+    ``outcome``: done, failed, or how many of its steps were: a run of which some failed is neither of the two.
+    """
 
     job: str
     run_id: str = ""
@@ -40,6 +44,7 @@ class Ran:
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    outcome: str = "failed"
 
 
 @contextmanager
@@ -117,7 +122,14 @@ def run(
         round(time.monotonic() - began, 2),
         _problems(events),
         tuple(warning for event in events if (warning := _warning(event)) is not None),
+        _outcome(events, ok=done.success),
     )
+
+
+def _outcome(events: Sequence[dg.DagsterEvent], *, ok: bool) -> str:
+    kinds = Counter(event.event_type for event in events)
+    well, ill = kinds[DagsterEventType.STEP_SUCCESS], kinds[DagsterEventType.STEP_FAILURE]
+    return "done" if ok else f"{well} of {well + ill}" if well else "failed"
 
 
 def _interrupted(event: dg.DagsterEvent) -> bool:

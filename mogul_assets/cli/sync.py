@@ -107,7 +107,7 @@ def told(ran: Sequence[Ran], *, as_json: bool = False, quiet: bool = False) -> i
     if as_json:
         shown.as_json(ran)
     elif not quiet:
-        rows = [(one.job, "done" if one.ok else "failed", f"{one.seconds:.1f}", one.run_id[:8]) for one in ran]
+        rows = [(one.job, one.outcome, f"{one.seconds:.1f}", one.run_id[:8]) for one in ran]
         shown.table(("run", "", "seconds:", "id"), rows)
         for warning in (warning for one in ran for warning in one.warnings):
             click.echo(f"warning: {warning}")

@@ -49,7 +49,8 @@ def looked(project, cursor=None):
     [
         ("delivered", standing(DELIVERED, DELIVERED)),
         ("never delivered", standing(DELIVERED, Watermark())),
-        ("failing", standing(FAILED, DELIVERED)),
+        ("failing", standing(FAILED, FAILED)),
+        ("1 of 2 failing", standing(FAILED, DELIVERED)),
         ("stale", standing(DELIVERED, Watermark(delivered_at=NOW - timedelta(days=3)))),
         ("paused", standing(FAILED, FAILED, paused=True)),
     ],
@@ -115,7 +116,7 @@ def test_only_what_has_changed_is_observed_again(project):
     observed, after = looked(project, cursor)
     assert observed.keys() == {"warehouse"}
     assert observed["warehouse"].tags["dagster/data_version"] == json.loads(after)["warehouse"]
-    assert observed["warehouse"].metadata["state"].value == "failing"
+    assert observed["warehouse"].metadata["state"].value == "1 of 13 failing"
     assert observed["warehouse"].metadata["datasets that failed"].value == 1
 
 
