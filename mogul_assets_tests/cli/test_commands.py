@@ -190,7 +190,7 @@ def test_what_is_held_back_says_the_command_that_lets_it_through(synced):
     held = synced.mogul("sync", "lake")
     *_, command = complaint(held).partition("mogul sync")
     assert (held.exit_code, "the old data stands" in held.stderr, data.read_text() == before) == (1, True, True)
-    assert re.search(f"^deliver_lake +{len(DATASETS) - 1} of {len(DATASETS)} ", held.stdout, re.MULTILINE)
+    assert re.search("^deliver_lake +1 of 2 ", held.stdout, re.MULTILINE)
     assert synced.mogul("sync", *command.split()).exit_code == 0
     assert store.watermark("lake", "tags").rows_by_month == mark.rows_by_month
     assert synced.mogul("status", "lake").exit_code == 0
