@@ -12,6 +12,9 @@ from mogul_assets.store.window import Month
 from mogul_assets_tests.automation.conftest import SHELVED, datasets, started, tick
 from mogul_assets_tests.project import NOW
 
+ALWAYS = {"configuration", "status"}
+"""The sensors of every project."""
+
 
 def look(project, cursor=None):
     return tick(project, project.definitions.resolve_sensor_def("shelf_on_refresh"), cursor)
@@ -24,13 +27,13 @@ def project(shelved):
 
 
 def test_a_destination_without_it_has_no_such_sensor(shelved):
-    assert {sensor.name for sensor in shelved().definitions.sensors} == {"retries"}
+    assert {sensor.name for sensor in shelved().definitions.sensors} == {"retries", *ALWAYS}
 
 
 def test_it_may_stand_beside_a_schedule(shelved):
     definitions = shelved("on_refresh: true, schedule: daily").definitions
-    assert {sensor.name for sensor in definitions.sensors} == {"deliveries", "retries", "shelf_on_refresh"}
-    assert {schedule.name for schedule in definitions.schedules} == {"shelf_schedule"}
+    assert {sensor.name for sensor in definitions.sensors} == {"deliveries", "retries", "shelf_on_refresh", *ALWAYS}
+    assert {schedule.name for schedule in definitions.schedules} == {"shelf_schedule", "purge_schedule"}
 
 
 def test_what_a_first_refresh_brought_is_delivered_whole(project):

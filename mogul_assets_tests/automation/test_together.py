@@ -49,7 +49,7 @@ def test_four_destinations_at_once_cost_one_reading_of_the_account(place, stored
         running.sense()
         running.finish()
         ran = sorted(run.job_name for run in running.runs() if run.is_success)
-    assert ran == ["deliver_four", "deliver_one", "deliver_three", "deliver_two", "refresh"]
+    assert ran == ["configuration", "deliver_four", "deliver_one", "deliver_three", "deliver_two", "refresh"]
     assert sorted(request.path for request in project.serving.requests) == stored.asked
 
 
