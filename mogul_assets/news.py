@@ -7,24 +7,22 @@ reads the newest days only, joins them to what stands in the store, and moves a 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import duckdb
 import filelock
 
-from mogul_assets.account.pages import Page
+from mogul_assets.account.pages import Gathered, Page
 from mogul_assets.account.reader import Account
 from mogul_assets.calculated.movements import IDENTITY, encoded, movements
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, MOVEMENT_NEWS, MRR_MOVEMENTS
 from mogul_assets.errors import StoreBusy
-from mogul_assets.refresh import known_account, register, standing, working
+from mogul_assets.refresh import known_account, register, standing, type_pages, working
 from mogul_assets.store import durable, settle
-from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
 from mogul_assets.store.sql import literal, parquet, quoted
 from mogul_assets.store.store import Store, group_of
 from mogul_assets.store.table import Table
-from mogul_assets.store.typing import Typist
 from mogul_assets.store.window import BEGINNING, Window
 
 LOOK_BACK = timedelta(hours=48)
@@ -56,9 +54,9 @@ def read_news(store: Store, account: Account, *, generation: str, now: datetime)
         except filelock.Timeout:
             raise StoreBusy("another process reads the news", remedy="wait for it; this is tried again") from None
         with lock:
-            pages: list[Page] = []
-            account.read("activities", _Gathered(pages), window=Window(start, None))
-            _typed(connection, "activities", pages, "fresh")
+            gathered = Gathered()
+            account.read("activities", gathered, window=Window(start, None))
+            type_pages(connection, "activities", gathered.pages, "fresh")
             _movements(connection, store, start, now)
             touched = _touched(connection, before)
             read = account.customers(touched[:SINGLY]) if before is not None else []
@@ -104,34 +102,6 @@ def past_news(store: Store, start: datetime, end: datetime, *, generation: str) 
     return Table(MOVEMENT_NEWS.name, generation, MOVEMENT_NEWS.schema, MOVEMENT_NEWS.key, files, end)
 
 
-class _Gathered:
-    """A sink that keeps the pages: those of a few days."""
-
-    def __init__(self, pages: list[Page]) -> None:
-        self._pages = pages
-
-    def put(self, page: Page) -> None:
-        self._pages.append(page)
-
-
-def _typed(connection: duckdb.DuckDBPyConnection, read: str, pages: Iterable[Page], prefix: str) -> None:
-    """The rows of some pages as temporary tables ``<prefix>_<dataset>``, unique by key: the last one counts."""
-    datasets = typed_datasets(read)
-    for dataset in datasets:
-        connection.register("typed", typed_schema(dataset).empty_table())
-        connection.execute(f"CREATE OR REPLACE TEMP TABLE {prefix}_{dataset.name} AS FROM typed")
-    for tables in Typist(read).tables(pages):
-        for name, rows in tables.items():
-            connection.register("typed", rows)
-            connection.execute(f"INSERT INTO {prefix}_{name} BY NAME FROM typed")
-    for dataset in datasets:
-        key = ", ".join(map(quoted, dataset.key))
-        connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE {prefix}_{dataset.name} AS SELECT * EXCLUDE ({SEQUENCE})"
-            f" FROM {prefix}_{dataset.name} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {SEQUENCE} DESC) = 1"
-        )
-
-
 def _movements(connection: duckdb.DuckDBPyConnection, store: Store, start: datetime, now: datetime) -> None:
     """Temporary table ``movement``: those read now, and before them those that the store has of the last weeks.
 
@@ -163,7 +133,7 @@ def _touched(connection: duckdb.DuckDBPyConnection, before: Table | None) -> Seq
 
 def _customers(connection: duckdb.DuckDBPyConnection, store: Store, read: Sequence[Page]) -> None:
     """Temporary tables ``customer`` and ``attribute``: those read singly, else the store's."""
-    _typed(connection, "customers", read, "read")
+    type_pages(connection, "customers", read, "read")
     for name in (CUSTOMER_RECORDS.name, "custom_attributes", "plans", "currency_rates", "invoice_line_items"):
         register(connection, store, name)
     connection.execute(f"""

@@ -7,7 +7,7 @@ steps are what the assets run; they know nothing of Dagster, so that tests and b
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
@@ -20,7 +20,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mogul_assets.account.landing import ReadSummary
-from mogul_assets.account.pages import PageSink
+from mogul_assets.account.lists import LISTS
+from mogul_assets.account.pages import Page, PageSink
 from mogul_assets.account.rates import RateProvider
 from mogul_assets.account.reader import Account, AccountInfo
 from mogul_assets.calculated.checks import Finding, findings
@@ -63,6 +64,8 @@ OLDEST_FIGURES = Month(1970, 1)
 """ChartMogul is asked for no older ones: a movement dated in the year 1 is a slip of somebody's import."""
 
 NOT_COMPARED = "not compared with ChartMogul's figures"
+EDITED, GONE = "edited since the last reading", "gone since the last reading"
+"""Rows of each dataset, found when a list is read whole: what a partial reading cannot see is among them."""
 
 
 @dataclass(frozen=True)
@@ -110,20 +113,21 @@ def land(
     window: Window | None = None,
     progress: Progress | None = None,
     now: datetime | None = None,
+    how: str | None = None,
 ) -> RawRead:
     """Read one list of the account and land it, raw. ``window`` is for windowed reads, and only for them.
 
-    ``now`` is when the reading begins; by the clock, unless given.
+    ``now`` is when the reading begins; by the clock, unless given. ``how`` is remembered with it, for a person.
     """
 
     def pages(sink: PageSink) -> ReadSummary:
         return account.read(read, sink, window=window, progress=progress)
 
-    facts = {}
+    facts = {} if how is None else {"how": how}
     if read == "account":
         info = account.info()
-        facts = {"name": info.name, "currency": info.currency, "time_zone": info.time_zone}
-    return _landed(store, read, pages, generation=generation, window=window, now=now, **facts)
+        facts |= {"name": info.name, "currency": info.currency, "time_zone": info.time_zone}
+    return landed(store, read, pages, generation=generation, window=window, now=now, **facts)
 
 
 def known_account(store: Store) -> AccountInfo:
@@ -177,28 +181,31 @@ def land_rates(
     def pages(sink: PageSink) -> ReadSummary:
         return provider.read(base, None, window, sink, today)
 
-    return _landed(store, "exchange_rates", pages, generation=generation, window=window, now=now, base=base)
+    return landed(store, "exchange_rates", pages, generation=generation, window=window, now=now, base=base)
 
 
-def _landed(
+def landed(
     store: Store,
     read: str,
     pages: Callable[[PageSink], ReadSummary],
     *,
     generation: str,
-    window: Window | None,
     now: datetime | None,
-    **facts: str,
+    window: Window | None = None,
+    **facts: Any,
 ) -> RawRead:
+    """Land what ``pages`` puts into the sink it is given, with what it says of it and further ``facts``."""
     with store.landing(read, generation, window) as landing:
         landing.read_at = now or datetime.now(UTC)
         summary = pages(landing)
+        landing.partial = not summary.whole
         landing.facts = {
             "rows": summary.rows,
             "requests": summary.requests,
             "retries": summary.retries,
             "shards": summary.shards,
             "warnings": list(summary.warnings),
+            "new": summary.new,
             **facts,
         }
     return store.raw_reads(read)[-1]
@@ -219,18 +226,22 @@ def account_changed(store: Store, info: AccountInfo) -> str | None:
 
 
 def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: float) -> Refreshed:
-    """Type the landed read and move the datasets that it makes, all at once.
+    """Type what was landed of the read and move the datasets that it makes, all at once.
 
     Raises:
         DataRefused: a blocking check failed; the new files lie beside the old, and nothing moved.
     """
-    landed = _landed_reads(store, read)[-1]
+    standing = _landed_reads(store, read)
+    last, before = standing[-1], {dataset: store.table(dataset.name) for dataset in typed_datasets(read)}
     with working(store, generation, read) as (connection, scratch):
-        typed = _typed(store, read, [landed], scratch)
+        typed = _typed(store, read, standing, scratch)
         written: dict[Dataset, Sequence[DataFile]] = {}
         facts = typed.facts()
+        if len(standing) > 1:
+            _read_again(connection, read, standing, typed)
         for dataset in typed_datasets(read):
-            rows = settle.unique(connection, parquet([typed.parts[dataset.name]]), dataset)
+            part = parquet([typed.parts[dataset.name]])
+            rows = settle.unique(connection, _latest(part, dataset) if len(standing) > 1 else part, dataset)
             _note_copies(facts, dataset, rows)
             _view(connection, f"unique_{dataset.name}", rows.sql)
             relation = _completed(connection, store, dataset, f"unique_{dataset.name}")
@@ -238,16 +249,87 @@ def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: f
                 written[dataset] = settle.write(
                     connection, relation, dataset, store.folder(dataset, generation), generation
                 )
+        if not last.partial and not settled(store, read):
+            facts |= _unseen(connection, before, written)
         found = _checked(connection, store, written, typed, quarantine_limit)
         store.publish(
             written,
             generation=generation,
-            read_at=landed.read_at,
-            typed_from=[landed.generation],
+            read_at=last.read_at,
+            typed_from=[landed.generation for landed in standing],
             checks=_plain(found),
             facts=facts,
         )
     return Refreshed(_tables(store, written), facts, found)
+
+
+def settled(store: Store, read: str) -> bool:
+    """Whether the datasets of a list are what was landed of it last."""
+    pointer = store.pointer(group_of(typed_datasets(read)[0]))
+    return pointer is not None and pointer.typed_from == [landed.generation for landed in store.raw_reads(read)]
+
+
+def _read_again(connection: duckdb.DuckDBPyConnection, read: str, standing: Sequence[RawRead], typed: _Typed) -> None:
+    """Temporary table ``read_again``: the entries of partial reads, and the last read (by its place) that had each.
+
+    One that the account said is gone is in it too, and in no read from then on.
+    """
+    (entries,) = (dataset for dataset in typed_datasets(read) if dataset.each is None)
+    kind = entries.by_name[_entry(entries)].kind.arrow
+    gone = [(str(entry), place) for place, landed in enumerate(standing) for entry in landed.facts.get("gone", [])]
+    names, places = zip(*gone, strict=True) if gone else ((), ())
+    connection.register(
+        "gone", pa.table({"entry": pa.array(names, pa.string()).cast(kind), "place": pa.array(places, pa.int64())})
+    )
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE read_again AS SELECT entry, max(place) AS place FROM (
+            SELECT {quoted(_entry(entries))} AS entry, {SEQUENCE} >> 44 AS place
+            FROM {parquet([typed.parts[entries.name]])} WHERE {SEQUENCE} >> 44 > 0
+            UNION ALL FROM gone
+        ) GROUP BY entry
+    """)
+
+
+def _latest(part: str, dataset: Dataset) -> str:
+    """The typed rows that count: of each entry those of the last read that has it, so that what it lost is lost."""
+    return (
+        f"(SELECT part.* FROM {part} AS part"
+        f" LEFT JOIN read_again AS again ON again.entry = part.{quoted(_entry(dataset))}"
+        f" WHERE again.place IS NULL OR again.place = part.{SEQUENCE} >> 44)"
+    )
+
+
+def _entry(dataset: Dataset) -> str:
+    """The column that names the entry of the list that a row was made from."""
+    key = LISTS[dataset.read].key
+    source = key if dataset.each is None else f"^{key}"
+    return next(column.name for column in dataset.columns if column.source == source)
+
+
+def _unseen(
+    connection: duckdb.DuckDBPyConnection,
+    before: Mapping[Dataset, Table | None],
+    written: Mapping[Dataset, Sequence[DataFile]],
+) -> dict[str, dict[str, int]]:
+    """How many rows of the tables before are other ones in the new files, and how many are in them no more.
+
+    Rows are compared as 64-bit digests of key and content: 32 bytes each, however wide.
+    """
+    edited, gone = {}, {}
+    for dataset, table in before.items():
+        if table is None:
+            continue
+        edited[dataset.name] = gone[dataset.name] = 0
+        if {file.sha256 for file in table.files} == {file.sha256 for file in written[dataset]}:
+            continue
+        key, row = (", ".join(map(quoted, names)) for names in (dataset.key, dataset.schema.names))
+        digests = f"(SELECT hash({key}) AS key, hash({row}) AS row FROM {{}})"
+        edited[dataset.name], gone[dataset.name] = connection.execute(
+            "SELECT count(*) FILTER (new.row <> old.row), count(*) FILTER (new.row IS NULL)"
+            f" FROM {digests.format(parquet(table.paths))} AS old"
+            f" LEFT JOIN {digests.format(parquet([file.path for file in written[dataset]]))} AS new USING (key)"
+        ).fetchall()[0]
+    return {EDITED: edited, GONE: gone} if edited else {}
 
 
 def settle_rates(store: Store, *, generation: str, quarantine_limit: float) -> Refreshed:
@@ -625,6 +707,24 @@ _INVOICE_CUSTOMERS = """
     FROM {relation} AS invoice LEFT JOIN customer_ids
         ON customer_ids.customer = md5_number(invoice.customer_uuid || ' ' || invoice.data_source_uuid)
 """
+
+
+def type_pages(connection: duckdb.DuckDBPyConnection, read: str, pages: Iterable[Page], prefix: str) -> None:
+    """The rows of some pages as temporary tables ``<prefix>_<dataset>``, unique by key: the last one counts."""
+    datasets = typed_datasets(read)
+    for dataset in datasets:
+        connection.register("typed", typed_schema(dataset).empty_table())
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {prefix}_{dataset.name} AS FROM typed")
+    for tables in Typist(read).tables(pages):
+        for name, rows in tables.items():
+            connection.register("typed", rows)
+            connection.execute(f"INSERT INTO {prefix}_{name} BY NAME FROM typed")
+    for dataset in datasets:
+        key = ", ".join(map(quoted, dataset.key))
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE {prefix}_{dataset.name} AS SELECT * EXCLUDE ({SEQUENCE})"
+            f" FROM {prefix}_{dataset.name} QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY {SEQUENCE} DESC) = 1"
+        )
 
 
 def register(connection: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:

@@ -138,7 +138,10 @@ def _month(value: Any) -> Any:
 
 
 class AccountSettings(_Frozen):
-    """The account to read: a key, or ``sandbox``. ``since`` is the first month; it takes everything older."""
+    """The account to read: a key, or ``sandbox``. ``since`` is the first month; it takes everything older.
+
+    ``full_read`` is how often lists are read whole that else are read up to what is known.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -149,6 +152,7 @@ class AccountSettings(_Frozen):
         Month, BeforeValidator(_month), WithJsonSchema({"type": "string", "pattern": "^[0-9]{4}-[0-9]{2}$"})
     ] = Month(2010, 1)
     rates: Rates = Rates()
+    full_read: Literal["weekly", "daily", "monthly", "always"] = "weekly"
 
     @model_validator(mode="before")
     @classmethod

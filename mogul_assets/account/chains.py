@@ -4,23 +4,28 @@ The API ignores a filter that it does not know, and may one day know a value tha
 only divided where it is proven that nothing falls between the parts or into two of them: their counts add up to
 the whole's before anything is read, every row is of its part, and no fewer rows arrive than were counted.
 Anything else is read in one chain, and said.
+
+A list whose newest rows come first need not be read to its end to have what is new: everything behind a known row was
+created before it, and was there when that one was read. Whether that sufficed shows in the list's count.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from typing import Any, TypeVar
 
 from mogul_assets.account import answers
 from mogul_assets.account.client import Client, Refusal
 from mogul_assets.account.landing import Landing
-from mogul_assets.account.lists import PAGE_ROWS, Envelope, Listing
+from mogul_assets.account.lists import PAGE_ROWS, Envelope, Listing, digest
 from mogul_assets.errors import AccountInconsistent
 
 T = TypeVar("T")
 
+GONE_SHARE = 0.01
+"""More of the known rows than this are gone from a list, by its count: it is read whole before its time."""
 RESTARTS = 3
 """How often a chain that loses its place is begun again."""
 
@@ -31,6 +36,10 @@ class Astray(Exception):
 
 class Unfiltered(Exception):
     """A row came that its filter should have kept out."""
+
+
+class NeedsWhole(Exception):
+    """What is new cannot be told from what is known: only a reading of the whole list will do. Says why."""
 
 
 async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
@@ -44,13 +53,15 @@ async def together(work: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
 
 
 class ListReading:
-    """One reading of one list. On the client's loop."""
+    """One reading of one list. On the client's loop. ``known``: digests of the rows that need not come."""
 
-    def __init__(self, client: Client, listing: Listing, landing: Landing) -> None:
+    def __init__(self, client: Client, listing: Listing, landing: Landing, known: Collection[int] = ()) -> None:
         self._client = client
         self._listing = listing
         self._landing = landing
+        self._known = known
         self._seen: set[int] = set()
+        self._parts: dict[int, str] = {}
 
     async def read(self, shards: Mapping[str, str], *, serial: bool = False) -> None:
         """Land every row of the list.
@@ -74,6 +85,36 @@ class ListReading:
             self._warn(f"only {len(self._seen)} rows came of the {min(before, after)} that the account counts")
         elif before != after:
             self._warn(f"the list changed while it was read: {before} rows before, {after} after")
+
+    async def read_new(self, shards: Mapping[str, str]) -> None:
+        """Land the rows that are not known, and those beside them.
+
+        Each chain ends after the first page that has none but known rows, or with the list. A page that has some is
+        not enough: of rows created together one may appear later than the next.
+
+        Args:
+            shards: as for ``read``; each is a chain of its own, however few rows it has.
+
+        Raises:
+            NeedsWhole: the list has more rows than are known or came, or many fewer, or its filter is not kept.
+        """
+        # Counted first: what is created meanwhile only adds to what comes.
+        counted = await self.count() if self._listing.counted else None
+        name = self._listing.shard_by
+        try:
+            if name is not None and shards:
+                await together([self._chain({name: value}, row) for value, row in shards.items()])
+                self._landing.shards = len(shards)
+            else:
+                await self._chain()
+        except Unfiltered:
+            raise NeedsWhole(f"the account did not keep to the filter {name}") from None
+        self._landing.new = sum(key not in self._known for key in self._seen)
+        here = len(self._known) + self._landing.new
+        if counted is not None and not here * (1 - GONE_SHARE) <= counted <= here:
+            raise NeedsWhole(f"the account counts {counted:,} rows where {here:,} are known")
+        if counted is not None and counted > len(self._seen):
+            self._landing.whole = False  # each part came to its end, and some rows are of none
 
     async def count(self, shard: Mapping[str, str] | None = None) -> int | None:
         """Rows in the list, or in a part of it: the number of pages of one row. ``None`` where it is not said."""
@@ -145,9 +186,15 @@ class ListReading:
                 raise Astray(error.message) from None
             page = answer.value
             self._judge(page, cursor, value if shard else "")
-            self._seen.update(hash(str(row.key)) for row in page.rows)
+            keys = [digest(row.key) for row in page.rows]
+            self._seen.update(keys)
+            if self._known and any(self._parts.setdefault(key, value) != value for key in keys):
+                raise Unfiltered
             await self._landing.land(answer, len(page.rows), shard)
             if not page.has_more:
+                return
+            if all(key in self._known for key in keys):
+                self._landing.whole = False
                 return
             cursor = page.cursor
             left = max(0, left - len(page.rows))

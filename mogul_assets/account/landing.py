@@ -25,7 +25,8 @@ class ReadSummary:
 
     ``rows`` counts rows as they landed, copies at the seams of parallel reads included; ``expected`` is the
     account's own count of them, where it has one; ``shards`` is how many chains of pages were read in parallel;
-    ``warnings`` are lines for a person, without customer data.
+    ``warnings`` are lines for a person, without customer data. ``whole`` is false where the reading ended before the
+    list did, at rows that were known; ``new`` counts those that were not.
     """
 
     read: str
@@ -36,6 +37,8 @@ class ReadSummary:
     shards: int = 1
     expected: int | None = None
     warnings: tuple[str, ...] = ()
+    whole: bool = True
+    new: int = 0
 
 
 @dataclass
@@ -49,6 +52,8 @@ class Landing:
     shards: int = 1
     expected: int | None = None
     warnings: list[str] = field(default_factory=list)
+    whole: bool = True
+    new: int = 0
     _arrived: SimpleQueue[tuple[Page, int] | None] = field(default_factory=SimpleQueue)
     _room: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(PAGES_AHEAD))
 
@@ -86,4 +91,6 @@ class Landing:
             self.shards,
             self.expected,
             tuple(self.warnings),
+            self.whole,
+            self.new,
         )

@@ -28,3 +28,13 @@ class PageSink(Protocol):
     """Where pages land. ``put`` may be called from one thread at a time."""
 
     def put(self, page: Page) -> None: ...
+
+
+@dataclass(slots=True)
+class Gathered:
+    """A sink that keeps its pages in memory: those of a few days."""
+
+    pages: list[Page] = field(default_factory=list)
+
+    def put(self, page: Page) -> None:
+        self.pages.append(page)

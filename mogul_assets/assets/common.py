@@ -47,6 +47,7 @@ class AccountResource(dg.ConfigurableResource[Any]):
     rates: str = "ecb"
     rates_key_variable: str | None = None
     sandbox_file: str | None = None
+    full_read: str = "weekly"
 
     @classmethod
     def of(cls, settings: AccountSettings, store: Path) -> AccountResource:
@@ -57,6 +58,7 @@ class AccountResource(dg.ConfigurableResource[Any]):
             rates="ecb_offline" if settings.sandbox else settings.rates.provider,
             rates_key_variable=settings.rates.app_id.env if settings.rates.app_id else None,
             sandbox_file=str(sandbox_file(store)) if settings.sandbox else None,
+            full_read=settings.full_read,
         )
 
     def open(self, limits: Limits | None = None) -> Account:

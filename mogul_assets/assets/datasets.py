@@ -162,6 +162,9 @@ def _settled(
     for name in ("fields not known", "rows in quarantine", "sources without readable invoices", refresh.NOT_COMPARED):
         if name in result.facts:
             context.log.warning(f"{name}: {result.facts[name]}")
+    for name in (refresh.EDITED, refresh.GONE):
+        if counted := {dataset: rows for dataset, rows in result.facts.get(name, {}).items() if rows}:
+            context.log.info(f"rows {name}: {counted}")
     yield from _results(result.findings)
     return result
 

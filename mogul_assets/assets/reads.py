@@ -1,13 +1,14 @@
 """``account/…``: one asset for each list of the API, and the exchange rates, landed raw."""
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from datetime import UTC, date, datetime
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
-from mogul_assets import refresh
+from mogul_assets import incremental, refresh
 from mogul_assets.account.reader import AccountInfo
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
 from mogul_assets.catalog.reads import READS, Read
@@ -20,6 +21,16 @@ NOT_OLDER_THAN = "mogul/not_older_than"
 """Run tag: a moment. What was read since then is not read again, so that ticks that coincide share one reading."""
 
 
+READ_LISTS = "read_lists"
+"""The step that reads all lists without a window."""
+
+
+class Reading(dg.Config):
+    """How the lists are read in this run."""
+
+    full: bool = Field(default=False, description="Read every list whole, whatever is due.")
+
+
 def read_assets(since: Month) -> Sequence[dg.AssetsDefinition]:
     """The assets of the ``account`` group. Reading is one run at a time (pool ``account``)."""
     windowed = [_windowed(read, since) for read in READS.values() if read.windowed]
@@ -27,14 +38,15 @@ def read_assets(since: Month) -> Sequence[dg.AssetsDefinition]:
 
 
 def _lists(reads: Sequence[Read]) -> dg.AssetsDefinition:
-    """The lists that are read whole: one step, read at once, each an asset of its own.
+    """The lists without a window: one step, read at once, each an asset of its own.
 
     Each list is bound by its longest chain of pages. At 40 requests a second and 100 ms a request, 1,200 pages took
-    33 s at once and 74 s one list after the other.
+    33 s at once and 74 s one list after the other. The account comes first: whether it changed decides how the others
+    are read. Customers wait for the other lists only where these tell which customers to read.
     """
 
     @dg.multi_asset(
-        name="read_lists",
+        name=READ_LISTS,
         specs=[
             dg.AssetSpec(
                 [GROUP, read.name],
@@ -49,24 +61,37 @@ def _lists(reads: Sequence[Read]) -> dg.AssetsDefinition:
         pool="account",
     )
     def landed(
-        context: dg.AssetExecutionContext, account: AccountResource, store: StoreResource
+        context: dg.AssetExecutionContext, config: Reading, account: AccountResource, store: StoreResource
     ) -> Iterator[dg.MaterializeResult[Any]]:
-        opened, generation = store.open(), generation_of(context)
-        wanted = [read for read in reads if dg.AssetKey([GROUP, read.name]) in context.selected_asset_keys]
-
-        def land(read: Read) -> RawRead:
-            return refresh.land(
-                opened, account.open(), read.name, generation=generation, progress=_progress(context, read)
-            )
-
-        shared = {read.name: _read_since(opened.raw_reads(read.name), context) for read in wanted}
-        for read in wanted:
-            if (done := shared[read.name]) is not None:
+        opened, generation, now = store.open(), generation_of(context), datetime.now(UTC)
+        wanted = {read.name: read for read in reads if dg.AssetKey([GROUP, read.name]) in context.selected_asset_keys}
+        shared = {name: None if config.full else _read_since(opened.raw_reads(name), context) for name in wanted}
+        for name, done in shared.items():
+            if done is not None:
                 yield dg.MaterializeResult(
-                    asset_key=[GROUP, read.name], metadata={**_metadata(done), "shared": "read by another run"}
+                    asset_key=[GROUP, name], metadata={**_metadata(done), "shared": "read by another run"}
                 )
+
+        def land(name: str, why: str | None) -> RawRead:
+            progress = _progress(context, wanted[name])
+            return incremental.land(opened, account.open(), name, generation=generation, why=why, progress=progress)
+
         with failures(), opened.writing(), ThreadPoolExecutor(len(wanted) or 1) as pool:
-            begun = {read.name: pool.submit(land, read) for read in wanted if shared[read.name] is None}
+            begun: dict[str, Future[RawRead]] = {}
+            unread = [name for name in wanted if shared[name] is None]
+            if "account" in unread:
+                begun["account"] = pool.submit(land, "account", "it is one request")
+                wait(begun.values())
+            everything = "this run was asked to" if config.full else _changed(context, opened)
+            whys = {
+                name: everything or incremental.whole_because(opened, name, full_read=account.full_read, now=now)
+                for name in unread
+            }
+            for name in sorted(unread, key=incremental.CUSTOMERS.__eq__):
+                if name == incremental.CUSTOMERS and whys[name] is None:
+                    wait(begun.values())
+                if name not in begun:
+                    begun[name] = pool.submit(land, name, whys[name])
             errors = []
             for name, landing in begun.items():
                 try:
@@ -75,6 +100,7 @@ def _lists(reads: Sequence[Read]) -> dg.AssetsDefinition:
                     errors.append(error)
                     continue
                 _warn(context, done)
+                context.log.info(f"{name}: {incremental.told(done)}")
                 yield dg.MaterializeResult(asset_key=[GROUP, name], metadata=_metadata(done))
             if errors:
                 raise errors[0]
@@ -102,9 +128,7 @@ def _windowed(read: Read, since: Month) -> dg.AssetsDefinition:
         with failures():
             first, _, window = span(context, since, now)
             info = refresh.known_account(opened)
-            changed = refresh.account_changed(opened, info)
-            if changed is not None:
-                context.log.warning(changed)
+            if _changed(context, opened) is not None:
                 window = Window(BEGINNING, None)
             shared = _read_since(opened.raw_reads(read.name), context)
             if shared is not None and shared.window is not None and shared.window.holds(max(first.start, window.start)):
@@ -137,6 +161,14 @@ def _land(
     )
 
 
+def _changed(context: dg.AssetExecutionContext, store: Store) -> str | None:
+    """Why everything is read again, where the account is not what it was; said in the log too."""
+    changed = refresh.account_changed(store, refresh.known_account(store)) if store.raw_reads("account") else None
+    if changed is not None:
+        context.log.warning(changed)
+    return changed
+
+
 def _read_since(reads: Sequence[RawRead], context: dg.AssetExecutionContext) -> RawRead | None:
     """The newest landed read, where it is as new as this run was asked for."""
     asked = context.run.tags.get(NOT_OLDER_THAN)
@@ -146,8 +178,11 @@ def _read_since(reads: Sequence[RawRead], context: dg.AssetExecutionContext) -> 
 
 
 def _metadata(read: RawRead) -> dict[str, Any]:
+    rows = int(read.facts.get("rows", 0))
     metadata: dict[str, Any] = {
-        "dagster/row_count": int(read.facts.get("rows", 0)),
+        "dagster/row_count": read.facts["known"] + read.facts["new"] if read.partial else rows,
+        "read": incremental.told(read) if read.window is None else str(read.window),
+        "rows read": rows,
         "pages": read.pages,
         "megabytes": round(read.bytes / 1e6, 2),
         "requests": int(read.facts.get("requests", 0)),

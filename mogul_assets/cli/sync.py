@@ -10,6 +10,7 @@ import click
 import dagster as dg
 
 from mogul_assets.assets.deliveries import NEWS_ASSET, configuration_problem, delivery_key
+from mogul_assets.assets.reads import READ_LISTS
 from mogul_assets.automation.jobs import (
     NEWS,
     REFRESH,
@@ -30,21 +31,21 @@ from mogul_assets.store.window import Month
     examples={
         "mogul sync": "everything, everywhere",
         "mogul sync warehouse": "one destination",
-        "mogul sync --full": "the whole history again",
+        "mogul sync --full": "every list and the whole history again",
         "mogul sync warehouse --allow-loss": "what was held back because many rows are gone",
     },
 )
 @click.argument("destinations", nargs=-1)
-@click.option("--full", is_flag=True, help="The whole history again, from account.since on.")
+@click.option("--full", is_flag=True, help="Every list whole, and the whole history again, from account.since on.")
 @click.option("--allow-loss", is_flag=True, help="Deliver this once, however many rows of a dataset are gone.")
 @shown.json_option
 @pass_project
 def command(project: Project, destinations: tuple[str, ...], *, full: bool, allow_loss: bool, as_json: bool) -> int:
     """Refresh the account, then deliver to DESTINATIONS (all that are not paused, where none is named).
 
-    Reads and delivers what is needed: the current month, the last, and whatever was missed. Each delivery is a
-    run of its own, which Dagster's UI shows; one that fails stops no other. Where the refresh fails, nothing is
-    delivered.
+    Reads and delivers what is needed: of what is kept by month the current month, the last, and whatever was
+    missed; of lists what is new, and all when that is due. Each delivery is a run of its own, which Dagster's UI
+    shows; one that fails stops no other. Where the refresh fails, nothing is delivered.
     """
     entries = due(project.entries(destinations), named=bool(destinations))
     return told(synced(project, entries, full=full, allow_loss=allow_loss), as_json=as_json)
@@ -81,7 +82,8 @@ def synced(project: Project, entries: Sequence[Entry], *, full: bool = False, al
 
     with pretend.account(project), instance(project) as on:
         unread = refresh_range(project.store, since, datetime.now(UTC))
-        refreshed = run(project, on, REFRESH, whole() if full else unread)
+        config = {"ops": {READ_LISTS: {"config": {"full": full}}}}
+        refreshed = run(project, on, REFRESH, whole() if full else unread, config=config)
         return [refreshed, *(deliveries(project, on, entries, deliver) if refreshed.ok else ())]
 
 

@@ -38,7 +38,7 @@ from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 
 _T = TypeVar("_T")
 
-FORMAT = 1
+FORMAT = 2
 """Of pointers and of what they name. A change that an older reader would misread makes it one more: what is older then
 is made again by the next refresh."""
 WATERMARKS = "watermarks"
@@ -58,6 +58,8 @@ class RawRead(msgspec.Struct, frozen=True):
     end: datetime | None = None
     facts: dict[str, Any] = {}
     """What the reader said of it: rows, requests, retries, warnings."""
+    partial: bool = False
+    """Of a list: what is new since the read before. It adds to that one, and does not take its place."""
     format: int = FORMAT
 
     @property
@@ -165,8 +167,8 @@ class Store:
     def landing(self, read: str, generation: str, window: Window | None = None) -> Iterator[RawLanding]:
         """Land one read; when the block ends well, its pages stand.
 
-        A whole read takes the place of the one before; a windowed one covers its window, and those before it
-        stay for the months that it does not.
+        A whole read takes the place of those before; one that the landing is told to be partial stands beside them.
+        A windowed one covers its window, and those before it stay for the months that it does not.
         """
         file = self.root / "raw" / read / f"{generation}.parquet"
         part = file.with_suffix(".part")
@@ -186,13 +188,16 @@ class Store:
             window.start if window else None,
             window.end if window else None,
             landing.facts,
+            landing.partial,
         )
         before = [r for r in self.raw_reads(read) if r.generation != generation]
         standing = [*_uncovered(before, landed), landed]
         self._replace(f"raw/{read}", msgspec.json.encode(standing))
 
     def raw_reads(self, read: str) -> list[RawRead]:
-        """The raw reads that stand, oldest first; one for a list read whole. Those of an older format do not.
+        """The raw reads that stand, oldest first: of a list the last whole one and the partial ones since.
+
+        Those of an older format do not stand.
 
         Raises:
             StoreTooNew: a newer version wrote them.
@@ -571,6 +576,7 @@ class RawLanding:
     def __init__(self, writer: RawWriter) -> None:
         self.put = writer.put
         self.facts: dict[str, Any] = {}
+        self.partial = False
         self.read_at: datetime | None = None
 
 
@@ -619,7 +625,7 @@ def _uncovered(before: Sequence[RawRead], landed: RawRead) -> list[RawRead]:
     """Those of the earlier reads that hold something the new one does not cover."""
     window = landed.window
     if window is None:
-        return []
+        return list(before) if landed.partial else []
     return [read for read in before if read.window is None or not window.covers(read.window)]
 
 

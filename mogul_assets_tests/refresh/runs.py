@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import web
 
-from mogul_assets import refresh
+from mogul_assets import incremental, refresh
 from mogul_assets.account.client import Client
 from mogul_assets.account.rates import EcbRates, RateProvider
 from mogul_assets.account.reader import Account
@@ -50,10 +50,12 @@ def refreshed(
     since: Month = SINCE,
     settled_at: datetime | None = None,
     quarantine_limit: float = 0.01,
+    full_read: str = "always",
 ) -> dict[str, refresh.Refreshed]:
     """One refresh of the account at ``url``, as of ``now``; what each step settled, by read or dataset.
 
-    ``settled_at`` is when the activities are settled: later, where the run crosses a month's end.
+    ``settled_at`` is when the activities are settled: later, where the run crosses a month's end. ``full_read`` is the
+    setting of that name.
     """
     generation = new_generation(now)
     steps: dict[str, refresh.Refreshed] = {}
@@ -61,12 +63,13 @@ def refreshed(
         account = Account(client, since=since)
         refresh.land(store, account, "account", generation=generation, now=now)
         info = refresh.known_account(store)
-        changed = refresh.account_changed(store, info) is not None
-        for read in WHOLE:
-            refresh.land(store, account, read, generation=generation, now=now)
+        changed = refresh.account_changed(store, info)
+        for read in sorted(WHOLE, key="customers".__eq__):
+            why = changed or incremental.whole_because(store, read, full_read=full_read, now=now)
+            incremental.land(store, account, read, generation=generation, why=why, now=now)
         windows = {
             read: Window(BEGINNING, None)
-            if changed
+            if changed is not None
             else Window.months(refresh.coverage(store, read, since=since, now=now), None, since=since)
             for read in ("exchange_rates", "activities")
         }

@@ -206,7 +206,7 @@ def test_a_raw_read_that_is_not_what_was_written_is_named(damage, store):
         list(store.raw_pages(read))
 
 
-@pytest.mark.parametrize("body", [b"", b"[{", b'{"generation": 5}', b"\xff"])
+@pytest.mark.parametrize("body", [b"", b"[{", b'{"generation": 5, "format": %d}' % FORMAT, b"\xff"])
 def test_a_pointer_that_was_cut_or_edited_is_named(body, store):
     publish(store, PLANS, [], FIRST)
     land(store, 1)

@@ -1,0 +1,355 @@
+"""Lists read as far as needed: what the API shows is there, what it hides is found by the next full reading."""
+
+import shutil
+from collections import Counter
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as some
+from msgspec import structs
+
+from mogul_assets import incremental, refresh
+from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS
+from mogul_assets.refresh import EDITED, GONE, ChecksFailed
+from mogul_assets.sandbox import NO_LIMITS, Fault, Sandbox, generate, live, serve
+from mogul_assets.store.shape import typed_datasets
+from mogul_assets.store.store import Store
+from mogul_assets.store.window import Month
+from mogul_assets_tests.refresh import runs
+
+NOW = datetime(2026, 3, 20, 9, tzinfo=UTC)
+SINCE = Month(2022, 1)
+QUIET = {"corrections": 0, "cancellations": 0, "merges": 0, "deletions": 0}
+SIZE = {"customers": 450, "years": 4.0}
+"""Three pages of customers and five or more of invoices: less is read whole however it is begun."""
+
+
+def owners(company, before):
+    """Customers with a movement that is new, gone or due since, or a new invoice, event or contact."""
+    then, now = ({each.document.uuid for each in one.activities} for one in (before, company))
+    changed = [
+        each.document for one in (before, company) for each in one.activities if each.document.uuid in then ^ now
+    ]
+    due = [
+        each.document
+        for each in company.activities
+        if runs.moment_of(before) < datetime.fromisoformat(each.document.date) <= runs.moment_of(company)
+    ]
+    found = {document.customer_uuid for document in (*changed, *due)}
+    found |= {new.document.customer_uuid for name in ("invoices", "contacts") for new in added(company, before, name)}
+    ids = {
+        (new.document.data_source_uuid, new.document.customer_external_id)
+        for new in added(company, before, "subscription_events")
+    }
+    return found | {
+        customer.document.uuid
+        for customer in company.customers
+        if ids & set(zip(customer.document.data_source_uuids, customer.document.external_ids, strict=True))
+    }
+
+
+def added(company, before, name):
+    known = {each.key for each in getattr(before, name)}
+    return [each for each in getattr(company, name) if each.key not in known]
+
+
+def shown(company, before):
+    """The company without what no list shows: known invoices, events and contacts, and untouched customers, are old."""
+    touched = owners(company, before)
+    kept = {}
+    for name in ("invoices", "subscription_events", "contacts", "customers"):
+        old = {each.document.id if name == "customers" else each.key: each for each in getattr(before, name)}
+        kept[name] = [
+            each
+            if name == "customers" and each.document.uuid in touched
+            else old.get(each.document.id if name == "customers" else each.key, each)
+            for each in getattr(company, name)
+        ]
+    return replace(company, **kept)
+
+
+def everything(store):
+    return {name: runs.contents(store, name) for name in DATASETS}
+
+
+def partial(store):
+    return {name for name in incremental.INCREMENTAL if store.raw_reads(name)[-1].partial}
+
+
+def how(store, name):
+    return incremental.told(store.raw_reads(name)[-1])
+
+
+PROPERTY = settings(
+    max_examples=3,
+    derandomize=True,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+HOURS = some.lists(some.integers(1, 60), min_size=1, max_size=2)
+
+
+@PROPERTY
+@given(seed=some.integers(0, 99), hours=HOURS, cancellations=some.integers(0, 2))
+def test_where_nothing_is_hidden_it_equals_a_full_read(seed, hours, cancellations, rates, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shown")
+    sandbox, store = Sandbox(generate(seed=seed, now=NOW, **SIZE), limits=NO_LIMITS), Store(folder / "store")
+    with serve(sandbox) as serving:
+        runs.refreshed(store, serving.url, NOW, rates=rates, since=SINCE)
+        for number, each in enumerate(hours):
+            before = sandbox.company
+            sandbox.company = shown(live(before, days=each / 24, **{**QUIET, "cancellations": cancellations}), before)
+            now = runs.moment_of(sandbox.company)
+            runs.refreshed(store, serving.url, now, rates=rates, since=SINCE, full_read="weekly")
+            assert {"invoices", "subscription_events"} <= partial(store)
+            fresh = Store(folder / f"fresh{number}")
+            runs.refreshed(fresh, serving.url, now, rates=rates, since=SINCE)
+            assert everything(store) == everything(fresh)
+    shutil.rmtree(folder)
+
+
+HAPPENINGS = some.fixed_dictionaries(
+    {name: some.integers(0, most) for name, most in {**QUIET, "corrections": 4, "merges": 1, "deletions": 1}.items()}
+)
+
+
+@PROPERTY
+@given(
+    seed=some.integers(0, 99),
+    chapters=some.lists(some.tuples(some.integers(1, 60), HAPPENINGS), min_size=1, max_size=2),
+)
+def test_whatever_was_hidden_the_next_full_read_finds_and_counts_it(seed, chapters, rates, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("hidden")
+    sandbox, store = Sandbox(generate(seed=seed, now=NOW, **SIZE), limits=NO_LIMITS), Store(folder / "store")
+    with serve(sandbox) as serving:
+        runs.refreshed(store, serving.url, NOW, rates=rates, since=SINCE)
+        for hours, happenings in chapters:
+            sandbox.live(days=hours / 24, **happenings)
+            now = runs.moment_of(sandbox.company)
+            runs.refreshed(store, serving.url, now, rates=rates, since=SINCE, full_read="weekly")
+        before = {name: by_key(store, name) for name in (*DATASETS, CUSTOMER_RECORDS.name)}
+        later = now + timedelta(seconds=1)
+        steps = runs.refreshed(store, serving.url, later, rates=rates, since=SINCE)
+        fresh = Store(folder / "fresh")
+        runs.refreshed(fresh, serving.url, later, rates=rates, since=SINCE)
+        assert everything(store) == everything(fresh)
+        for read in runs.WHOLE:
+            names = [dataset.name for dataset in typed_datasets(read)]
+            after = {name: by_key(store, name) for name in names}
+            assert steps[read].facts[GONE] == {name: len(before[name].keys() - after[name].keys()) for name in names}
+            assert steps[read].facts[EDITED] == {
+                name: sum(after[name][key] != row for key, row in before[name].items() if key in after[name])
+                for name in names
+            }
+    shutil.rmtree(folder)
+
+
+def by_key(store, name):
+    key = (CUSTOMER_RECORDS if name == CUSTOMER_RECORDS.name else DATASETS[name]).key
+    return {tuple(row[column] for column in key): row for row in runs.rows(store, name)}
+
+
+# -- one account, and what may happen to it
+
+
+@pytest.fixture(scope="module")
+def grown():
+    """An account, and the store of its first reading."""
+    return generate(now=NOW, **SIZE)
+
+
+@pytest.fixture(scope="module")
+def read_once(grown, rates, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("once")
+    with serve(Sandbox(grown, limits=NO_LIMITS)) as serving:
+        runs.refreshed(Store(folder), serving.url, NOW, rates=rates, since=SINCE)
+    return folder
+
+
+@pytest.fixture
+def sandbox(grown):
+    return Sandbox(grown, limits=NO_LIMITS)
+
+
+@pytest.fixture
+def store(read_once, tmp_path):
+    shutil.copytree(read_once, tmp_path / "store")
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def again(store, serving, rates):
+    """The next run: some hours later by its own clock, of the account as it is."""
+
+    def run(hours=24.0, full_read="weekly", **how):
+        return runs.refreshed(
+            store, serving.url, NOW + timedelta(hours=hours), rates=rates, since=SINCE, full_read=full_read, **how
+        )
+
+    return run
+
+
+def test_a_day_later_a_few_pages_are_read_and_it_says_so(store, again, serving):
+    serving.sandbox.live(days=1, **QUIET)
+    serving.requests.clear()
+    again()
+    assert partial(store) >= {"invoices", "subscription_events"}
+    assert how(store, "invoices") == f"{store.raw_reads('invoices')[-1].pages} pages: up to what is known"
+    asked = Counter(asked.path for asked in serving.requests)
+    assert asked["/invoices"] <= 1 + 2 * 2 + 2  # the count; two pages of the sources that bill, one of the others
+    assert asked["/subscription_events"] <= 3
+    assert how(store, "plans").startswith("whole")
+
+
+@pytest.mark.parametrize(
+    ("full_read", "hours", "whole"),
+    [
+        ("weekly", 6 * 24, False),
+        ("weekly", 7 * 24 - 1, True),
+        ("daily", 20, False),
+        ("daily", 23.9, True),
+        ("monthly", 20 * 24, False),
+        ("always", 0.1, True),
+    ],
+)
+def test_the_whole_is_read_when_it_is_due(full_read, hours, whole, store):
+    why = incremental.whole_because(store, "invoices", full_read=full_read, now=NOW + timedelta(hours=hours))
+    assert why == (incremental.FULL_READ[full_read][1] if whole else None)
+
+
+def test_an_edit_of_an_old_invoice_is_seen_by_the_full_read_and_counted(store, again, sandbox):
+    old = min(sandbox.company.invoices, key=lambda each: each.key)
+    edited = structs.replace(old, document=structs.replace(old.document, external_id="edited"))
+    sandbox.company = replace(
+        sandbox.company, invoices=[edited if each is old else each for each in sandbox.company.invoices]
+    )
+    again(1)
+    assert by_key(store, "invoices")[(old.document.uuid,)]["external_id"] == old.document.external_id
+    steps = again(2, full_read="always")
+    assert by_key(store, "invoices")[(old.document.uuid,)]["external_id"] == "edited"
+    assert steps["invoices"].facts[EDITED]["invoices"] == 1
+    assert set(steps["invoices"].facts[GONE].values()) == {0}
+
+
+def test_what_an_invoice_lost_when_it_came_again_is_lost(store, again, sandbox):
+    company = sandbox.company
+    paid = max((each for each in company.invoices if each.document.transactions), key=lambda each: each.key)
+    bare = structs.replace(paid, document=structs.replace(paid.document, transactions=[]))
+    sandbox.company = replace(company, invoices=[bare if each is paid else each for each in company.invoices])
+    again()
+    assert "invoices" in partial(store)
+    assert paid.document.uuid not in {row["invoice_uuid"] for row in runs.rows(store, "transactions")}
+    assert len(runs.rows(store, "invoices")) == len(company.invoices)
+    sandbox.company = company
+    again(25)
+    assert paid.document.uuid in {row["invoice_uuid"] for row in runs.rows(store, "transactions")}
+
+
+def recent(company):
+    """The customer of the newest movement that has happened."""
+    past = [each.document for each in company.activities if datetime.fromisoformat(each.document.date) <= NOW]
+    return max(past, key=lambda document: datetime.fromisoformat(document.date)).customer_uuid
+
+
+def without(company, name, uuid):
+    key = "uuid" if name == "customers" else "customer_uuid"
+    return [each for each in getattr(company, name) if getattr(each.document, key) != uuid]
+
+
+def moved(company, uuid):
+    """The company with one movement more, of that customer, an hour after."""
+    last = next(each for each in company.activities if each.document.customer_uuid == uuid)
+    at = (NOW + timedelta(hours=1)).isoformat()
+    document = structs.replace(last.document, uuid="a-new-one", date=at)
+    return [*company.activities, structs.replace(last, key=(at, "a-new-one"), document=document)]
+
+
+def test_a_customer_with_a_new_movement_is_read_singly(store, again, sandbox, serving):
+    uuid = recent(sandbox.company)
+    customers = [
+        structs.replace(each, document=structs.replace(each.document, company="Renamed"))
+        if each.document.uuid == uuid
+        else each
+        for each in sandbox.company.customers
+    ]
+    sandbox.company = replace(sandbox.company, customers=customers, activities=moved(sandbox.company, uuid))
+    serving.requests.clear()
+    again()
+    assert how(store, "customers") == "1 singly"
+    assert [asked.path for asked in serving.requests if "/customers/" in asked.path] == [f"/customers/{uuid}"]
+    assert by_key(store, "customers")[(uuid,)]["company"] == "Renamed"
+    assert len(runs.rows(store, "customers")) == len(customers)
+
+
+def test_a_touched_customer_that_is_gone_leaves_nothing(store, again, sandbox):
+    uuid = recent(sandbox.company)
+    company = sandbox.company
+    sandbox.company = replace(company, customers=without(company, "customers", uuid), activities=moved(company, uuid))
+    again()
+    assert how(store, "customers") == "0 singly"
+    assert store.raw_reads("customers")[-1].facts["gone"] == [uuid]
+    for name, column in {"customers": "uuid", "source_customers": "uuid", "tags": "customer_uuid"}.items():
+        assert uuid not in {row[column] for row in runs.rows(store, name)}
+    sandbox.company = replace(company, activities=[*sandbox.company.activities])  # somebody restored it
+    again(25)
+    assert len(runs.rows(store, "customers")) == len(company.customers)
+
+
+def test_a_new_lead_is_missed_by_its_count(store, again, sandbox):
+    lead = max(sandbox.company.customers, key=lambda each: each.document.id)
+    document = structs.replace(
+        lead.document, uuid="cus_lead", id=lead.document.id + 1, external_ids=["lead"], external_id="lead"
+    )
+    one = structs.replace(lead, key=(lead.key[0], lead.document.id + 1), document=document)
+    sandbox.company = replace(sandbox.company, customers=[*sandbox.company.customers, one])
+    again()
+    assert how(store, "customers") == "whole: the account counts 451 rows where 450 are known"
+    assert ("cus_lead",) in by_key(store, "customers")
+
+
+def test_many_touched_customers_are_read_in_their_list(store, again, serving):
+    serving.sandbox.live(days=20, **QUIET)
+    again(6 * 24)
+    assert "customers were touched, and the list has" in how(store, "customers")
+
+
+def test_many_rows_that_are_gone_are_noticed_before_the_week_is_over(store, again, sandbox):
+    gone = sorted(sandbox.company.invoices, key=lambda each: each.key)[:100]
+    kept = [each for each in sandbox.company.invoices if each not in gone]
+    sandbox.company = replace(sandbox.company, invoices=kept)
+    steps = again()
+    assert how(store, "invoices").startswith("whole: the account counts")
+    assert steps["invoices"].facts[GONE]["invoices"] == 100
+
+
+def test_an_account_whose_currency_changed_is_read_whole_and_it_says_so(store, again, sandbox):
+    sandbox.company = replace(sandbox.company, account=structs.replace(sandbox.company.account, currency="USD"))
+    again()
+    assert how(store, "invoices") == "whole: the account's currency was EUR and is USD: everything is read again"
+    assert not partial(store)
+
+
+def test_after_a_reading_that_was_refused_the_list_is_read_whole(store, again, serving, sandbox):
+    serving.sandbox.faults.set([Fault(kind="patch", path="/invoices", count=None, fields={"due_date": "soon"})])
+    with pytest.raises(ChecksFailed):
+        again(1)
+    serving.sandbox.faults.set([])
+    again(2)
+    assert how(store, "invoices") == "whole: what was read last did not become the data"
+    assert refresh.settled(store, "invoices")
+
+
+def test_lists_read_without_the_customers_are_not_taken_for_all_that_is_new(store, again, serving):
+    again(1)
+    (earlier,) = {store.raw_reads("invoices")[-1].generation}
+    serving.requests.clear()
+    # As after materialising the invoices alone: their reading is a later one than the customers'.
+    pointer = store.root / "pointers/raw/customers.json"
+    pointer.write_bytes(pointer.read_bytes().replace(earlier.encode(), b"20200101T000000.000000Z-aaaa"))
+    settled = store.root / "pointers/source_data/customers.json"
+    settled.write_bytes(settled.read_bytes().replace(earlier.encode(), b"20200101T000000.000000Z-aaaa"))
+    again(2)
+    assert how(store, "customers") == "whole: contacts were read since without them"
