@@ -7,7 +7,9 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from mogul_assets.account.chains import NeedsWhole
 from mogul_assets.account.landing import PAGES_AHEAD
+from mogul_assets.account.lists import LISTS, PAGE_ROWS, digest
 from mogul_assets.account.reader import Account
 from mogul_assets.errors import AccountInconsistent, AccountRefused, AccountUnavailable
 from mogul_assets.store.window import BEGINNING, Month, Window
@@ -194,6 +196,89 @@ def test_json_that_is_always_cut_is_no_short_list():
 
     with pytest.raises(AccountUnavailable, match="cut short"):
         read(cut, "contacts")
+
+
+# -- only what is new
+
+
+def events(first, last):
+    """Newest first, as the API has them; none says which part it is of until it is asked for by that."""
+    return [{"id": n, "event_type": "subscription_start"} for n in range(last, first - 1, -1)]
+
+
+class EventShelf(Shelf):
+    root = "subscription_events"
+
+    def page(self, rows, query):
+        page = super().page(rows, query)
+        return page if "cursor" in query else {**page, "meta": {"total_pages": page.pop("total_pages")}}
+
+
+def read_new(shelf, name, known):
+    basket = Basket()
+    with answering(shelf) as peer, connected(peer.url) as client:
+        known = {digest(row[LISTS[name].key]) for row in known}
+        summary = Account(client, since=SINCE).read_new(name, basket, known=known)
+        pages = [request for request in peer.requests if request.query.get("per_page") == str(PAGE_ROWS)]
+    return basket, summary, len(pages)
+
+
+@pytest.mark.parametrize(("new", "pages"), [(0, 1), (1, 2), (199, 2), (200, 2), (201, 3), (650, 5)])
+def test_new_rows_are_read_up_to_a_page_that_is_known(new, pages):
+    basket, summary, asked = read_new(EventShelf(events(1, 2_000 + new)), "subscription_events", events(1, 2_000))
+    assert set(range(2_001, 2_001 + new)) <= basket.by("id").keys()
+    assert (asked, summary.whole, summary.new) == (pages, False, new)
+
+
+def test_a_row_that_appeared_late_is_found_behind_known_ones():
+    known = events(1, 2_000)
+    late = known.pop(300)
+    basket, summary, _ = read_new(EventShelf(events(1, 2_001)), "subscription_events", known)
+    assert late["id"] in basket.by("id")
+    assert summary.new == 2
+
+
+def test_a_list_that_comes_to_its_end_was_read_whole():
+    basket, summary, _ = read_new(EventShelf(events(1, 350)), "subscription_events", events(1, 100))
+    assert (len(basket.by("id")), summary.whole) == (350, True)
+
+
+def test_a_row_that_did_not_come_is_missed_by_the_count():
+    known = events(1, 2_000)
+    known.pop(1_500)
+    with pytest.raises(NeedsWhole, match="the account counts 2,001 rows where 2,000 are known"):
+        read_new(EventShelf(events(1, 2_001)), "subscription_events", known)
+
+
+def test_a_few_rows_that_are_gone_wait_for_the_full_read_and_many_do_not():
+    assert not read_new(EventShelf(events(21, 2_000)), "subscription_events", events(1, 2_000))[1].whole
+    with pytest.raises(NeedsWhole, match="the account counts 1,979 rows where 2,000 are known"):
+        read_new(EventShelf(events(22, 2_000)), "subscription_events", events(1, 2_000))
+
+
+def test_new_invoices_are_of_the_source_they_were_asked_for():
+    known = [row for source in SOURCES for row in invoices(500, source)]
+    new = [{"uuid": f"new_{source}", "source": source} for source in SOURCES[:2]]
+    basket, summary, asked = read_new(InvoiceShelf(new + known), "invoices", known)
+    sources = {row["uuid"]: page.shard for page in basket.pages for row in msgspec.json.decode(page.body)["invoices"]}
+    assert sources["new_ds_b"] == {"data_source_uuid": "ds_b"}
+    assert (summary.new, summary.whole, asked) == (2, False, 5)
+
+
+def test_a_filter_that_is_ignored_labels_nothing_that_is_new():
+    class Ignoring(InvoiceShelf):
+        def filtered(self, query):
+            return self.rows
+
+    known = invoices(900, "ds_a")
+    with pytest.raises(NeedsWhole, match="did not keep to the filter data_source_uuid"):
+        read_new(Ignoring([{"uuid": "new"}, *known]), "invoices", known)
+
+
+def test_a_new_invoice_of_no_source_is_missed_by_the_count():
+    known = invoices(900, "ds_a")
+    with pytest.raises(NeedsWhole, match="the account counts 901 rows where 900 are known"):
+        read_new(InvoiceShelf([{"uuid": "new", "source": "ds_gone"}, *known]), "invoices", known)
 
 
 class Activities(Shelf):

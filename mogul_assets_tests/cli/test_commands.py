@@ -12,6 +12,7 @@ import duckdb
 import msgspec
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.incremental import told
 from mogul_assets.settings import load
 from mogul_assets.store.store import Store
 from mogul_assets.store.window import BEGINNING, Window
@@ -131,6 +132,7 @@ def test_a_full_sync_reads_the_whole_history(synced):
     assert after["rows"] >= before["rows"]
     (read,) = store_of(synced).raw_reads("activities")
     assert read.window == Window(BEGINNING, None)
+    assert told(store_of(synced).raw_reads("invoices")[-1]) == "whole: this run was asked to"
 
 
 def test_a_backfill_delivers_exactly_the_months_that_were_asked_for(synced):

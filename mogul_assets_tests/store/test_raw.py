@@ -27,8 +27,9 @@ def store(tmp_path):
     return Store(tmp_path)
 
 
-def land(store, at, window=None, read="activities"):
+def land(store, at, window=None, read="activities", *, partial=False):
     with store.landing(read, generation(at), window) as landing:
+        landing.partial = partial
         landing.put(page(0))
 
 
@@ -97,6 +98,27 @@ def test_a_whole_read_takes_the_place_of_the_one_before(store):
     land(store, 1, read="plans")
     land(store, 2, read="plans")
     assert standing(store, "plans") == ["02"]
+
+
+def test_a_partial_read_stands_beside_those_before_until_a_whole_one_comes(store):
+    land(store, 1, read="plans")
+    land(store, 2, read="plans", partial=True)
+    land(store, 3, read="plans", partial=True)
+    assert [(read.generation[6:8], read.partial) for read in store.raw_reads("plans")] == [
+        ("01", False),
+        ("02", True),
+        ("03", True),
+    ]
+    assert store.purge(grace_seconds=0) == []
+    land(store, 4, read="plans")
+    assert standing(store, "plans") == ["04"]
+
+
+def test_a_partial_read_that_fails_leaves_those_before(store):
+    land(store, 1, read="plans")
+    land(store, 2, read="plans", partial=True)
+    break_off(store, generation(3))
+    assert standing(store, "plans") == ["01", "02"]
 
 
 def test_a_windowed_read_takes_the_place_of_what_it_covers(store):
