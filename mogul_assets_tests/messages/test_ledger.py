@@ -16,8 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mogul_assets.errors import ConfigurationError, DataRefused, LedgerUnavailable, LedgerUnusable
-from mogul_assets.messages.ledger import CHUNK, CLAIMED_FOR, Ledger
+from mogul_assets.messages.ledger import Ledger
+from mogul_assets.messages.ledger_claims import CLAIMED_FOR
 from mogul_assets.messages.message import Answer, Draft, Outcome, State, Tried
+from mogul_assets.messages.recognition import CHUNK
 from mogul_assets.messages.sending import Policy
 from mogul_assets.messages.tables import METADATA
 from mogul_assets_tests import killing
