@@ -4,7 +4,7 @@ import asyncio
 import re
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.destinations.objects import ObjectStore
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable, MogulError
-from mogul_assets.messages import mail, smtp
+from mogul_assets.messages import mail, sending, smtp
 from mogul_assets.messages.chart import waterfall
 from mogul_assets.messages.message import Answer, Draft, Message, Outcome
 from mogul_assets.messages.periods import SUNDAY, Period, last_period
@@ -43,6 +43,8 @@ DATASETS = {
 """What ChartMogul mails, in the order in which a mail has them, and as it calls them."""
 LASTING = {"daily": timedelta(days=2), "weekly": timedelta(days=2), "monthly": timedelta(days=7)}
 """How long links last: ChartMogul's own times. Seven days is as long as any of the stores signs one for."""
+LEFT = timedelta(hours=12)
+"""How long links must last still, or a mail that waited is not sent: nobody would come to fetch its files in time."""
 _PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 _ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -204,15 +206,16 @@ class EmailDestination(Messenger):
     def subjects(self, period: Period) -> Sequence[str]:
         return [f"{period.subject} {recipient}" for recipient in self.recipients]
 
-    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
-        """A mail to each recipient, with the files put where its links lead to.
+    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Iterator[Draft]:
+        """A mail to each recipient, with the files put where its links lead to. The next is made when it is asked for:
+        each carries the whole archive.
 
         Raises:
             DestinationRefused: the archive is larger than may be attached, or the object store refuses the files.
         """
         period = period or self.told_of(tables, now)
         letter, attachments = self._letter(tables, now, period, putting=True)
-        return [
+        return (
             Draft(
                 "mail",
                 subject,
@@ -220,7 +223,7 @@ class EmailDestination(Messenger):
                 due_at=now,
             )
             for subject, recipient in zip(self.subjects(period), self.recipients, strict=True)
-        ]
+        )
 
     def expire(self, now: datetime) -> int:
         """Delete the files whose links have ended; how many."""
@@ -232,6 +235,10 @@ class EmailDestination(Messenger):
         server = self._server()
 
         async def send(message: Message) -> Answer:
+            ends = mail.expiry(message.payload)
+            if ends is not None and ends - sending.now() < LEFT:
+                said = f"its links end {ends:%Y-%m-%d %H:%M} UTC: start the job send_now for another mail"
+                return Answer(Outcome.REFUSED, "too late", said)
             content = mail.identified(message.payload, message.id)
             return await asyncio.to_thread(smtp.sent, server, *mail.envelope(message.payload), content)
 

@@ -29,6 +29,8 @@ from mogul_assets.store.window import CLOCKS_APART
 
 LATE = timedelta(hours=12)
 """How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""
+LOT_BYTES = 16_000_000
+"""Of payloads written down in one transaction, and held in memory: a mail's carry their attachments."""
 _REAL_TIME = ("movement", "digest")
 
 __all__ = ["LATE", "Attempt", "Compose", "Enqueued", "Fold", "Ledger", "Record", "Replayed", "Standing"]
@@ -65,16 +67,17 @@ class Ledger(Records, Claims):
     def enqueue(self, destination: str, drafts: Iterable[Draft], now: datetime) -> int:
         """Write down messages whose subjects are not known yet; how many those are."""
         count = 0
-        with self._writing(destination, now) as (connection, _):
-            for draft in drafts:
-                known = sa.select(MESSAGE.c.number).where(
-                    MESSAGE.c.destination == destination,
-                    MESSAGE.c.kind == draft.kind,
-                    MESSAGE.c.subject == draft.subject,
-                )
-                if connection.execute(known.limit(1)).first() is None:
-                    self._insert(connection, destination, [draft], now)
-                    count += 1
+        for lot in _lots(drafts):
+            with self._writing(destination, now) as (connection, _):
+                for draft in lot:
+                    known = sa.select(MESSAGE.c.number).where(
+                        MESSAGE.c.destination == destination,
+                        MESSAGE.c.kind == draft.kind,
+                        MESSAGE.c.subject == draft.subject,
+                    )
+                    if connection.execute(known.limit(1)).first() is None:
+                        self._insert(connection, destination, [draft], now)
+                        count += 1
         return count
 
     def enqueue_news(
@@ -450,6 +453,21 @@ class Ledger(Records, Claims):
                 MESSAGE.update().where(*ended, MESSAGE.c.payload.is_not(None)).values(payload=None)
             )
         return gone.rowcount + silent.rowcount
+
+
+def _lots(drafts: Iterable[Draft]) -> Iterator[list[Draft]]:
+    """Drafts of ``LOT_BYTES`` together, or one that is larger: they are not made while a transaction is open."""
+    lot: list[Draft] = []
+    size = 0
+    for draft in drafts:
+        if lot and size + len(draft.payload) > LOT_BYTES:
+            yield lot
+            lot.clear()  # whoever wrote it down still has the list
+            size = 0
+        lot.append(draft)
+        size += len(draft.payload)
+    if lot:
+        yield lot
 
 
 def _again(reason: str, now: datetime) -> dict[str, Any]:

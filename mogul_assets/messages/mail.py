@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, parseaddr, parsedate_to_datetime
 from functools import cache
 from typing import Any
 
@@ -82,6 +82,8 @@ def page(letter: Letter) -> str:
 def mail(letter: Letter, *, sender: str, recipient: str, at: datetime, attachments: Sequence[Attachment] = ()) -> bytes:
     """The whole mail to one recipient, but for its Message-ID: ``identified`` puts it there."""
     message = _headed(_heading(letter), sender, recipient, at)
+    if letter.links_until is not None:
+        message["Expires"] = format_datetime(utc(letter.links_until))  # RFC 4021, 2.1.50
     message.set_content(text(letter), cte="quoted-printable")
     reference = f"{_CHART}@{parseaddr(sender)[1].rpartition('@')[2]}"
     shown = None if letter.chart is None else f"cid:{reference}"
@@ -105,14 +107,24 @@ def plain(subject: str, said: str, *, sender: str, recipient: str, at: datetime)
 
 def envelope(payload: bytes) -> tuple[str, str]:
     """The addresses that the mail is from and goes to."""
-    headers = message_from_bytes(payload.partition(b"\r\n\r\n")[0], policy=_POLICY)
+    headers = _headers(payload)
     return parseaddr(headers["From"])[1], parseaddr(headers["To"])[1]
+
+
+def expiry(payload: bytes) -> datetime | None:
+    """Until when its links lead anywhere; ``None`` where it carries its files itself."""
+    ends = _headers(payload)["Expires"]
+    return None if ends is None else parsedate_to_datetime(ends)
 
 
 def identified(payload: bytes, id_: str) -> bytes:
     """The mail with its Message-ID: made of its own bytes and the ledger's id, so that every try sends the same."""
     sender, _ = envelope(payload)
     return f"Message-ID: <{id_}@{sender.rpartition('@')[2]}>\r\n".encode() + payload
+
+
+def _headers(payload: bytes) -> Message:
+    return message_from_bytes(payload.partition(b"\r\n\r\n")[0], policy=_POLICY)
 
 
 def _headed(subject: str, sender: str, recipient: str, at: datetime) -> EmailMessage:
