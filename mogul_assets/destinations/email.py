@@ -235,7 +235,7 @@ class EmailDestination(Messenger):
         server = self._server()
 
         async def send(message: Message) -> Answer:
-            ends = mail.expiry(message.payload)
+            ends = mail.links_until(message.payload)
             if ends is not None and ends - sending.now() < LEFT:
                 said = f"its links end {ends:%Y-%m-%d %H:%M} UTC: start the job send_now for another mail"
                 return Answer(Outcome.REFUSED, "too late", said)

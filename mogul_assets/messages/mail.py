@@ -23,6 +23,7 @@ from mogul_assets.messages.recap import TYPES, Listed, Recap
 _POLICY = SMTP.clone(cte_type="7bit")
 """Lines end in CRLF, and no byte has its eighth bit: whatever is between sender and recipient lets it through."""
 _CHART = "chart"
+_LINKS_UNTIL = "Mogul-Links-Until"
 _WIDTH = 32
 """Characters of a line's name in plain text."""
 
@@ -83,7 +84,8 @@ def mail(letter: Letter, *, sender: str, recipient: str, at: datetime, attachmen
     """The whole mail to one recipient, but for its Message-ID: ``identified`` puts it there."""
     message = _headed(_heading(letter), sender, recipient, at)
     if letter.links_until is not None:
-        message["Expires"] = format_datetime(utc(letter.links_until))  # RFC 4021, 2.1.50
+        # Not Expires (RFC 10080): the recap stays worth reading, and clients hide what has expired.
+        message[_LINKS_UNTIL] = format_datetime(utc(letter.links_until))
     message.set_content(text(letter), cte="quoted-printable")
     reference = f"{_CHART}@{parseaddr(sender)[1].rpartition('@')[2]}"
     shown = None if letter.chart is None else f"cid:{reference}"
@@ -111,9 +113,9 @@ def envelope(payload: bytes) -> tuple[str, str]:
     return parseaddr(headers["From"])[1], parseaddr(headers["To"])[1]
 
 
-def expiry(payload: bytes) -> datetime | None:
+def links_until(payload: bytes) -> datetime | None:
     """Until when its links lead anywhere; ``None`` where it carries its files itself."""
-    ends = _headers(payload)["Expires"]
+    ends = _headers(payload)[_LINKS_UNTIL]
     return None if ends is None else parsedate_to_datetime(ends)
 
 

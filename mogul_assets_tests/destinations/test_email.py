@@ -272,7 +272,7 @@ class TestAttachments:
         mail = next(destination.composed(tables, NOW))
         monday[0] += timedelta(weeks=3)
         assert [answer.outcome for answer in tries(destination, mail)] == [Outcome.TAKEN]
-        assert "Expires" not in server.received[0].message
+        assert "Mogul-Links-Until" not in server.received[0].message
 
     def test_one_that_just_fits_is_sent(self, email, tables, server, tmp_path):
         email(recipients=[ANNA]).tell(tables)
@@ -384,7 +384,7 @@ class TestLinks:
         assert answer.outcome is Outcome.REFUSED
         assert answer.text == "its links end 2026-11-25 09:00 UTC: start the job send_now for another mail"
         assert len(server.received) == 1
-        assert server.received[0].message["Expires"] == "Wed, 25 Nov 2026 09:00:00 +0000"
+        assert server.received[0].message["Mogul-Links-Until"] == "Wed, 25 Nov 2026 09:00:00 +0000"
 
     def test_what_is_no_file_of_its_own_mails_is_left_alone(self, lake, email):
         others = ["_mails/finance/notes.txt", f"_mails/sales/20200101T000000Z-{'x' * 43}/customers.csv"]
