@@ -39,8 +39,8 @@ reached by the lines of our code around them, by size and by time."""
 _DEPTH = 3
 """Calls that tell a place: one alone would make all pointers one place, since one function writes them."""
 
-_LIMIT = 120
-"""Seconds after which a child counts as hung."""
+_LIMIT = 300
+"""Seconds after which a child counts as hung: on a busy machine seven of CPU took more than 120."""
 
 children = multiprocessing.get_context("forkserver")
 children.set_forkserver_preload(
