@@ -219,7 +219,7 @@ def show(project: Project, name: str, *, as_json: bool) -> int:
         entry.type,
         entries.when(entry),
         entry.paused,
-        {key: _discreet(destination, value) for key, value in entry.options.items()},
+        {key: _discreet(destination, value) for key, value in {**entry.options, **entry.choice}.items()},
         {} if problem else {key: value for key, value in asdict(destination.capabilities).items() if value is not None},
         problem,
         tuple(Arrived(dataset, mark.delivered_at, mark.rows, mark.error) for dataset, mark in marks),

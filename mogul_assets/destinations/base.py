@@ -13,6 +13,7 @@ from dagster import Config, ConfigurableResource
 from pydantic import Field
 
 from mogul_assets import settings
+from mogul_assets.destinations.choice import Choice
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Window
@@ -41,6 +42,8 @@ class Delivered:
     anew: bool = False
     """Whether the table, or a column of it, was not there at the last delivery: outside of the window it is empty,
     or null."""
+    sent: tuple[Table, ...] = ()
+    """The tables as they went there, where that was to be chosen first; their files are gone by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +107,27 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
 
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
     """Options that make a destination of this type, as they would stand in ``mogul.yaml``."""
+    CHOOSES: ClassVar[tuple[str, ...]] = settings.CHOICE
+    """Which of these settings mean something to this type."""
+    NEEDS: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Columns by dataset that it cannot do without, as they are; beside keys and windows."""
 
     name: str = Field(description="The destination's name in mogul.yaml, unique in it.")
+    choice: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What of its datasets it gets: table_prefix, tables, columns and rows of its entry.",
+    )
+
+    @property
+    def chooses(self) -> Choice:
+        """Raises ``ConfigurationError`` where its settings cannot be read."""
+        return Choice.of(self.choice)
 
     def secrets(self) -> list[Secret]:
         """The secrets among the settings, by the names of their variables."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return [value for value in values if isinstance(value, Secret)]
+        salt = self.chooses.columns.salt
+        return [*(one for one in values if isinstance(one, Secret)), *([Secret(env=salt.env)] if salt else [])]
 
     @property
     @abstractmethod

@@ -28,7 +28,7 @@ from mogul_assets.messages import mail, sending, smtp
 from mogul_assets.messages.chart import waterfall
 from mogul_assets.messages.message import Answer, Draft, Message, Outcome
 from mogul_assets.messages.periods import SUNDAY, Period, last_period
-from mogul_assets.messages.recap import recap
+from mogul_assets.messages.recap import NEEDED, recap
 from mogul_assets.messages.sending import Policy, Send
 from mogul_assets.messages.spreadsheets import spreadsheets
 from mogul_assets.store.table import Table
@@ -63,6 +63,8 @@ class EmailDestination(Messenger):
     """One mail to each recipient after each period."""
 
     POLICY: ClassVar[Policy] = Policy(retries=_RETRIES, concurrency=1, resends=False)
+    CHOOSES: ClassVar[tuple[str, ...]] = ("columns", "rows")
+    NEEDS: ClassVar[Mapping[str, frozenset[str]]] = {MOVEMENTS: NEEDED}
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "host": "smtp.example.com",
         "username": "reports@example.com",

@@ -58,6 +58,7 @@ _Result = TypeVar("_Result")
 class IntercomDestination(Destination):
     """One workspace. Only custom attributes are written, and of those only what differs."""
 
+    CHOOSES: ClassVar[tuple[str, ...]] = ()
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "token": {"env": "INTERCOM_TOKEN"},
         "region": "eu",

@@ -76,6 +76,7 @@ class Messenger(Destination):
     """
 
     POLICY: ClassVar[Policy]
+    CHOOSES: ClassVar[tuple[str, ...]] = ()
     folds: ClassVar[bool] = False
     """Whether movements that pile up are told together (``folded``)."""
 

@@ -93,10 +93,24 @@ class _Written(msgspec.Struct, frozen=True):
     format: int = 1
 
 
+class Chosen(msgspec.Struct, frozen=True):
+    """What of a dataset a destination was to get, as digests: by which settings, and whom those meant among customers.
+
+    Empty where that was all of it.
+    """
+
+    settings: str = ""
+    customers: str = ""
+
+
+EVERYTHING = Chosen()
+
+
 class Watermark(msgspec.Struct, frozen=True):
     """What a delivery last achieved, and what went wrong since.
 
-    ``files`` are the checksums delivered and ``rows_by_month`` their rows, by month (``""`` where it has none).
+    ``files`` are the checksums delivered, of the store's own files, and ``rows_by_month`` the rows that were sent of
+    them, by month (``""`` where it has none); which of them those were, ``chosen`` says.
 
     ``attempts`` counts what failed one after the other, ``due_at`` is when the next one is to begin; ``None``: not
     by itself. ``transient`` says whether waiting can help. ``location`` is where it arrived.
@@ -116,6 +130,7 @@ class Watermark(msgspec.Struct, frozen=True):
     attempts: int = 0
     due_at: datetime | None = None
     location: str = ""
+    chosen: Chosen = EVERYTHING
 
 
 def group_of(dataset: Dataset) -> str:
@@ -397,14 +412,17 @@ class Store:
         seconds: float,
         location: str = "",
         anew: bool = False,
+        sent: Table | None = None,
+        chosen: Chosen = EVERYTHING,
     ) -> None:
         """Record that a table arrived: months outside its window keep what they had.
 
-        They have nothing where the table was made ``anew``, or lies at another ``location`` than before. While some
-        month is still to come, what was due or wrong stays so: one month by hand is not the whole.
+        They have nothing where the table was made ``anew``, or lies at another ``location`` than before, or where
+        other rows were ``chosen``. While some month is still to come, what was due or wrong stays so: one month by
+        hand is not the whole. ``sent`` is the table as it was chosen, where that was not all of it.
         """
         before = self.watermark(destination, table.dataset)
-        elsewhere = before.location not in {"", location}
+        elsewhere = before.location not in {"", location} or before.chosen != chosen
         kept = {
             month
             for month in before.files
@@ -418,8 +436,12 @@ class Store:
             "bytes": bytes_,
             "seconds": seconds,
             "files": files,
-            "rows_by_month": {**{month: before.rows_by_month.get(month, 0) for month in kept}, **rows_by_month(table)},
+            "rows_by_month": {
+                **{month: before.rows_by_month.get(month, 0) for month in kept},
+                **rows_by_month(sent or table),
+            },
             "location": location,
+            "chosen": chosen,
         }
         if table.window is not None and _differing(self._standing(table.dataset) or {}, files):
             mark = msgspec.structs.replace(before, **arrived)
@@ -427,12 +449,25 @@ class Store:
             mark = Watermark(generation=table.generation, read_at=table.read_at, **arrived)
         self.mark(destination, table.dataset, mark)
 
-    def lost(self, destination: str, table: Table, share: float | None) -> str | None:
-        """What a delivery of this table would lose that it must not, by what was delivered last; see ``guard.loss``."""
-        before = self.watermark(destination, table.dataset).rows_by_month
-        window = table.window
+    def lost(
+        self,
+        destination: str,
+        table: Table,
+        share: float | None,
+        *,
+        sent: Table | None = None,
+        chosen: Chosen = EVERYTHING,
+    ) -> str | None:
+        """What a delivery of this table would lose that it must not, by what was delivered last; see ``guard.loss``.
+
+        What other settings chose tells nothing of that: the first delivery after those changed is let through.
+        """
+        mark, window = self.watermark(destination, table.dataset), table.window
+        if mark.chosen.settings != chosen.settings:
+            return None
+        before = mark.rows_by_month
         here = {name: rows for name, rows in before.items() if window is None or window.holds(Month.parse(name).start)}
-        return loss(here, rows_by_month(table), share)
+        return loss(here, rows_by_month(sent or table), share)
 
     def failed(
         self,
@@ -483,11 +518,16 @@ class Store:
         cleared = {name: getattr(fresh, name) for name in ("error", "failed_at", "transient", "attempts", "due_at")}
         self.mark(destination, dataset, msgspec.structs.replace(before, **cleared))
 
-    def stale_from(self, destination: str, dataset: str) -> Month | None:
-        """The first month that the destination does not hold as it stands here; ``None``: it holds all."""
+    def stale_from(self, destination: str, dataset: str, chosen: Chosen = EVERYTHING) -> Month | None:
+        """The first month that the destination does not hold as it stands here; ``None``: it holds all.
+
+        Where something else was ``chosen`` at the last delivery, it holds none.
+        """
         if DATASETS[dataset].window is None or (here := self._standing(dataset)) is None:
             return None
-        return min(map(Month.parse, _differing(here, self.watermark(destination, dataset).files)), default=None)
+        mark = self.watermark(destination, dataset)
+        differing = _differing(here, mark.files) if mark.chosen == chosen else here.keys() | mark.files.keys()
+        return min(map(Month.parse, differing), default=None)
 
     def _standing(self, dataset: str) -> dict[str, str] | None:
         """The checksums of a windowed dataset by month, as the pointer has them; ``None``: it was never published."""

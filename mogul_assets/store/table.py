@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from secrets import token_hex
@@ -63,7 +63,8 @@ class Table:
 
     Rows are unique by ``key`` and sorted by it within each file; files of a windowed dataset are in the
     order of their months. ``window`` is ``None`` for a snapshot: the files are then the whole dataset.
-    ``read_at`` is when the account was read (UTC).
+    ``read_at`` is when the account was read (UTC). ``choice`` says in words what a destination's entry chose of
+    it, where this is not all.
     """
 
     dataset: str
@@ -74,6 +75,7 @@ class Table:
     read_at: datetime
     window: Window | None = None
     window_column: str | None = None
+    choice: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
