@@ -194,7 +194,8 @@ class DuckDBDestination(Destination):
             return []
         ours, others = self._session(self._tables, read_only=True)
         if ours and not others:
-            return [Leftover(f"{self._file} with {len(ours) - 1} tables", f"rm {quote(str(self._file))}")]
+            count = sum(table != LOG for table in ours)
+            return [Leftover(f"{self._file} with {count} tables", f"rm {quote(str(self._file))}")]
         return [Leftover(f"{table} in {self._file}", f"DROP TABLE {self._table(table)};") for table in ours]
 
     def last_delivery(self, dataset: str) -> datetime | None:
@@ -345,16 +346,20 @@ class DuckDBDestination(Destination):
         )
 
     def _tables(self, connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
-        """The tables in the file: ours in our schema, the log last; and all others."""
+        """The tables in the file: ours in our schema, the log last; and all others.
+
+        Those whose names begin otherwise are another destination's, which needs the log.
+        """
         every = connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
         ).fetchall()
         if (self.schema_, LOG) not in every:
             return [], [table for _, table in every]
         delivered = {dataset for (dataset,) in connection.execute(f"SELECT dataset FROM {self._table(LOG)}").fetchall()}
-        ours = [table for schema, table in every if schema == self.schema_ and table in delivered]
-        others = [table for schema, table in every if schema != self.schema_ or table not in {*delivered, LOG}]
-        return [*ours, LOG], others
+        own = {name for name in delivered if name.startswith(self.chooses.table_prefix)}
+        ours = [table for schema, table in every if schema == self.schema_ and table in own]
+        others = [table for schema, table in every if schema != self.schema_ or table not in {*own, LOG}]
+        return [*ours, *([LOG] if own == delivered else [])], others
 
     def _misfit(self, table: Table) -> DestinationRefused:
         """Says where the value is that DuckDB would not convert, and not what it is."""

@@ -237,15 +237,19 @@ class Warehouse(Destination):
         )
 
     def forget(self) -> list[Leftover]:
-        """The tables of the datasets that were ever delivered, the log last; none where there is no log."""
+        """The tables of the datasets that were ever delivered, the log last; none where there is no log.
+
+        Those whose names begin otherwise are another destination's, which needs the log.
+        """
         with self._reading_log() as session:
             if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
                 return []
             dataset = self.dialect.name("dataset")
             found = [name for (name,) in session.rows(f"SELECT DISTINCT {dataset} FROM {self._log_path} ORDER BY 1")]
+        ours = [name for name in found if name.startswith(self.chooses.table_prefix)]
         return [
             Leftover(f"table {self.location(name)}", f"DROP TABLE {self.dialect.name(*self.namespace, name)};")
-            for name in (*found, LOG)
+            for name in (*ours, *([LOG] if ours == found else []))
         ]
 
     def last_delivery(self, dataset: str) -> datetime | None:

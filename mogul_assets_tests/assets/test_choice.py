@@ -9,6 +9,7 @@ import shutil
 import dagster as dg
 import duckdb
 import pytest
+from click.testing import CliRunner
 
 from mogul_assets.assets.chosen import to_be_held
 from mogul_assets.assets.deliveries import delivery_key
@@ -165,6 +166,16 @@ def test_two_destinations_share_a_place_by_their_prefixes(chosen):
     project = chosen(one=one, other=other)
     assert all(deliver(project, name).success for name in ("one", "other"))
     assert {path.name for path in (project.folder / "out/files").iterdir()} == {"_deliveries", "a_tags", "b_tags"}
+
+
+def test_what_removing_one_leaves_is_its_own(chosen):
+    one, other = (f"{WAREHOUSE}\n    datasets: [tags]\n    table_prefix: {prefix}_\n" for prefix in ("a", "b"))
+    project = chosen(one=one, other=other)
+    assert deliver(project, "one").success
+    place = configured(project.settings, project.settings.entry("one"))
+    assert [left.remove.partition(" ")[0] for left in place.forget()] == ["rm"], "while nobody else is there"
+    assert deliver(project, "other").success
+    assert [left.remove for left in place.forget()] == ['DROP TABLE "main"."a_tags";']
 
 
 def test_a_column_that_is_left_out_later_becomes_null_where_it_is(chosen):
@@ -327,23 +338,25 @@ def test_a_changed_choice_is_delivered_without_waiting_for_a_refresh(chosen, ins
 # -- what is shown, and what is not
 
 
-def test_a_preview_is_of_what_is_chosen(chosen, capsys):
+@pytest.fixture
+def mogul(tmp_path):
+    """Runs a command on the project, and gives what it prints."""
+
+    def run(*arguments):
+        environment = {"MOGUL_FILE": str(tmp_path / "mogul.yaml"), "DAGSTER_HOME": str(tmp_path), "COLUMNS": "200"}
+        result = CliRunner().invoke(main, list(arguments), env=environment)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return run
+
+
+def test_a_preview_is_of_what_is_chosen(chosen, mogul):
     project = chosen(lake=LAKE + CHOSEN)
-
-    def preview(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(["preview", "lake", *arguments])
-        assert ended.value.code == 0
-        return capsys.readouterr().out
-
-    project_file = {"MOGUL_FILE": str(project.settings.file), "DAGSTER_HOME": str(project.folder)}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in project_file.items():
-            patch.setenv(name, value)
-        seen = {one["dataset"]: one for one in json.loads(preview("--json"))}
-        shown = preview("contacts", "--rows", "3")
-        assert deliver(project, "lake").success
-        after = {one["dataset"]: one["preview"] for one in json.loads(preview("--json"))}
+    seen = {one["dataset"]: one for one in json.loads(mogul("preview", "lake", "--json"))}
+    shown = mogul("preview", "lake", "contacts", "--rows", "3")
+    assert deliver(project, "lake").success
+    after = {one["dataset"]: one["preview"] for one in json.loads(mogul("preview", "lake", "--json"))}
     assert list(seen) == ["contacts", "tags", "customers", "mrr_movements"]
     sent = {name: project.store.watermark("lake", name).rows for name in seen}
     assert {name: one["preview"]["rows"] for name, one in seen.items()} == sent
@@ -354,6 +367,16 @@ def test_a_preview_is_of_what_is_chosen(chosen, capsys):
     assert "cm_contacts" in shown
     emails = {email for (email,) in source(project, "SELECT email FROM contacts WHERE email IS NOT NULL")}
     assert not any(email in shown for email in emails)
+
+
+def test_what_is_chosen_is_among_what_is_shown_of_a_destination(chosen, mogul):
+    chosen(lake=LAKE + CHOSEN)
+    lines = [" ".join(line.split()) for line in mogul("destinations", "show", "lake").splitlines()]
+    assert "mrr_movements: table cm_movements" in lines
+    assert "contacts: columns left out notes, phone" in lines
+    assert "tags: rows of status active" in lines
+    settings = json.loads(mogul("destinations", "show", "lake", "--json"))["settings"]
+    assert settings["columns"]["salt"] == {"env": "MOGUL_SALT"}
 
 
 def test_a_salt_stays_in_its_variable(chosen, tmp_path, capfd, monkeypatch):
