@@ -75,7 +75,7 @@ class Table:
     read_at: datetime
     window: Window | None = None
     window_column: str | None = None
-    choice: Mapping[str, str] = field(default_factory=dict)
+    choice: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def rows(self) -> int:
