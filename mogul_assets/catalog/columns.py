@@ -82,7 +82,9 @@ class Dataset:
     dataset is kept and replaced; ``None`` is a snapshot, read whole. ``read`` is the account read that the
     rows come from; ``each`` the path of the repeated element in it that makes a row (``None``: the entry
     itself). ``references`` are columns that should be found in another dataset's column: a list read
-    minutes apart may lack it, so only those marked ``within_read`` must hold.
+    minutes apart may lack it, so only those marked ``within_read`` must hold. ``identity`` is what makes a row
+    the same through time, where that is not the key. ``fleeting`` columns, never null, get other values without
+    the row having changed.
     """
 
     name: str
@@ -94,6 +96,8 @@ class Dataset:
     each: str | None = None
     window: str | None = None
     references: tuple[Reference, ...] = ()
+    identity: tuple[str, ...] = ()
+    fleeting: tuple[str, ...] = ()
 
     @cached_property
     def schema(self) -> pa.Schema:

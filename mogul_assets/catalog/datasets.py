@@ -492,6 +492,8 @@ MRR_MOVEMENTS = Dataset(
         Reference("customer_uuid", "customers", "uuid"),
         Reference("billing_connector_uuid", "data_sources", "uuid"),
     ),
+    identity=("movement_key",),
+    fleeting=("uuid", "rank"),
 )
 
 CUSTOMER_RECORDS = Dataset(

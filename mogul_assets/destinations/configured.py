@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Capabilities, Delivered, Destination, Leftover, Permission, Preview
+from mogul_assets.destinations.history import ALL, KeepsHistory
 from mogul_assets.destinations.messenger import LedgerResource, Messenger
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, describe
@@ -92,6 +93,10 @@ def configured(
     if refused:
         takes = ", ".join(name for name in DATASETS if destination.capabilities.takes(name))
         problem = f"{entry.type} does not take {', '.join(refused)}; it takes {takes}"
+        return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
+    kept = destination.history if isinstance(destination, KeepsHistory) else []
+    if absent := [name for name in kept if name not in (*entry.datasets, ALL)]:
+        problem = f"history: {', '.join(absent)} is not delivered there; it takes {', '.join(entry.datasets)}"
         return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     if isinstance(destination, Messenger) and destination.real_time is not entry.real_time:
         problem = "schedule is real_time, and period is not; leave period out"

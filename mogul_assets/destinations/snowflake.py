@@ -73,6 +73,7 @@ DIALECT = Dialect(
     table_comment=" COMMENT = {text}",
     column_comment=" COMMENT {text}",
     add="ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {type}{comment}",
+    rename_table="ALTER TABLE {table} RENAME TO {path}",
 )
 
 _URL = re.compile(r"(s3|gcs|gs)://([^/]+)(/.*|)")
@@ -414,6 +415,8 @@ class SnowflakeDestination(Warehouse):
                     with trial.of(f"replace rows of {name}", owner):
                         session.execute(f"DELETE FROM {table} WHERE false")
                         session.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE false")
+                        column = self.dialect.quote(there.columns[name][0].name)
+                        session.execute(f"UPDATE {table} SET {column} = {column} WHERE false")
             finally:
                 self._quietly(lambda: session.execute(f"DROP TABLE IF EXISTS {path}"), f"remove {path}")
                 if schema == scratch:

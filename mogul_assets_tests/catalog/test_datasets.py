@@ -8,6 +8,7 @@ import pytest
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, ENUMS, LEFT_OUT, dataset
 from mogul_assets.catalog.reads import READS
+from mogul_assets.destinations import history
 
 EACH = pytest.mark.parametrize("declared", [*DATASETS.values(), CUSTOMER_RECORDS], ids=str)
 
@@ -193,3 +194,17 @@ def test_enums_and_fields_left_out_are_of_things_that_exist():
     for name, column in ENUMS:
         assert column in DATASETS[name].by_name
     assert LEFT_OUT.keys() <= READS.keys()
+
+
+@EACH
+def test_what_identifies_a_row_through_time_and_what_is_fleeting_is_never_null(declared):
+    """Those columns are compared by ``=`` and ``<>`` at destinations that keep history."""
+    for name in (*declared.identity, *declared.fleeting):
+        assert not declared.by_name[name].nullable
+    assert not set(declared.identity) & set(declared.fleeting)
+    assert not set(declared.by_name) & set(history.COLUMNS)
+
+
+def test_a_movement_is_known_by_its_own_key_and_not_by_an_id_that_is_issued_again():
+    movements = DATASETS["mrr_movements"]
+    assert (movements.identity, movements.fleeting) == (("movement_key",), ("uuid", "rank"))
