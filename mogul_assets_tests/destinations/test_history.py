@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+import random
+from datetime import UTC, date, datetime, timedelta
 
 import duckdb
 import pyarrow as pa
 import pytest
 
+from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.errors import DestinationRefused, StoreDamaged
 from mogul_assets.store.table import new_generation
@@ -84,11 +86,16 @@ def versions(place, folder, dataset="plans", left_out=("row_hash",)):
 
 def as_it_was(place, folder, at):
     """(id, name) of the versions that held at a moment, as docs/history.md asks for them."""
-    return {
-        row["id"]: row["name"]
-        for row in place.rows(folder)
-        if row["valid_from"] <= at and (row["valid_to"] is None or row["valid_to"] > at)
-    }
+    return {row["id"]: row["name"] for row in place.rows(folder) if held_at(row, at)}
+
+
+def held_at(row, at):
+    return row["valid_from"] <= at and (row["valid_to"] is None or row["valid_to"] > at)
+
+
+def alike(rows, names=MOVEMENTS.names):
+    """The columns of that name, in an order of their own."""
+    return sorted(repr([row[name] for name in names]) for row in rows)
 
 
 def run(place, folder, sql):
@@ -259,6 +266,32 @@ def test_rows_that_nothing_identifies_are_refused(dataset, keeping, place, table
     with pytest.raises(DestinationRefused, match=f"shelf: {dataset}: history needs the columns"):
         keeping.deliver(table([{"id": 1}], dataset=dataset, key=()))
     assert place.state(tmp_path, dataset) is None
+
+
+@pytest.mark.parametrize("place", [place for place in PLACES if place.word == "duckdb"], indirect=True, ids=str)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_whatever_happens_the_current_rows_are_those_of_a_table_without_history(seed, place, movements, tmp_path):
+    chance = random.Random(seed)
+    plain, keeping = place.destination(tmp_path / "plain"), place.destination(tmp_path / "kept", history="all")
+    known = [(f"k{number}", on(month, 1 + number)) for number in range(6) for month in (1, 2)]
+    told = {}
+    for turn in range(8):
+        at = FIRST + timedelta(hours=turn)
+        window = chance.choice([JANUARY, Window.months(Month(2026, 2), None), ALL_YEAR])
+        rows = [
+            (f"act_{turn}_{key}_{day.month}", f"{key} {day.month}", day, chance.randrange(2), chance.randrange(1, 3))
+            for key, day in known
+            if window.holds(day) and chance.random() < 0.7
+        ]
+        for destination in (plain, keeping):
+            destination.deliver(movements(at, *rows, window=window))
+        lying = place.rows(tmp_path / "kept", "mrr_movements")
+        told[at] = place.rows(tmp_path / "plain", "mrr_movements")
+        assert alike(row for row in lying if row["is_current"]) == alike(told[at])
+    lasting = [name for name in MOVEMENTS.names if name not in DATASETS["mrr_movements"].fleeting]
+    for at, was in told.items():
+        held = [row for row in lying if held_at(row, at)]
+        assert alike(held, lasting) == alike(was, lasting)
 
 
 def deliver(place, folder, table):
