@@ -90,6 +90,6 @@ def test_the_page_has_every_setting(word):
     for name, field in load_type(word).model_fields.items():
         if name in ("name", "connection"):
             continue
-        default = "–" if field.default in (None, "") else f"`{field.default}`"
+        default = "–" if field.default in (None, "") or field.default_factory else f"`{field.default}`"
         left_out = "must be set" if field.is_required() else default
         assert f"| `{field.alias or name}` | {left_out} | {field.description} |" in told

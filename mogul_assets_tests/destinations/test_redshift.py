@@ -836,6 +836,7 @@ def test_the_page_tells_every_setting_with_its_default():
         if name not in {"name", "connection"}:
             required = field.is_required() or name in always
             default = "must be set" if required else "–" if field.default is None else f"`{field.default}`"
+            default = "–" if field.default_factory else default
             assert f"| `{field.alias or name}` | {default} | {field.description} |\n" in PAGE
 
 
