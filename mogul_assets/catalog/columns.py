@@ -74,6 +74,19 @@ class Group(StrEnum):
     """Kept in the store for other datasets to build on; no asset, never delivered."""
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """The columns by which a row names the customer that it is about.
+
+    ``uuid`` is ChartMogul's id of it; ``record`` the data source and the customer's id in that, which name a record
+    that was merged into it, too. ``words`` hold its names and addresses: what a text that tells of it quotes.
+    """
+
+    uuid: str | None = None
+    record: tuple[str, str] | None = None
+    words: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One dataset.
@@ -85,6 +98,9 @@ class Dataset:
     minutes apart may lack it, so only those marked ``within_read`` must hold. ``identity`` is what makes a row
     the same through time, where that is not the key. ``fleeting`` columns, never null, get other values without
     the row having changed.
+    minutes apart may lack it, so only those marked ``within_read`` must hold. ``about`` says whose a row is, where
+    rows are a customer's: what is removed when the customer is forgotten. A row that refers to such a row within its
+    read goes with it.
     """
 
     name: str
@@ -98,6 +114,7 @@ class Dataset:
     references: tuple[Reference, ...] = ()
     identity: tuple[str, ...] = ()
     fleeting: tuple[str, ...] = ()
+    about: About | None = None
 
     @cached_property
     def schema(self) -> pa.Schema:

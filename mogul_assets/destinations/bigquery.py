@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from mogul_assets.catalog.columns import Kind
-from mogul_assets.destinations.base import Capabilities, Outcome, Permission, Secret
+from mogul_assets.destinations.base import Capabilities, Leftover, Outcome, Permission, Secret
 from mogul_assets.destinations.bigquery_errors import REASONS, job_of, told
 from mogul_assets.destinations.bigquery_session import BigQuerySession, fields, held
 from mogul_assets.destinations.columns import conformed, conforms, description
@@ -159,6 +159,10 @@ class BigQueryDestination(Warehouse):
         default=None, gt=0, description="A statement that would read more bytes fails instead, and costs nothing."
     )
 
+    BACKUPS: ClassVar[Leftover] = Leftover(
+        "deleted rows in time travel and fail-safe storage",
+        "nothing earlier: after max_time_travel_hours of the dataset, and 7 days more",
+    )
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "project": "my-project",
         "dataset": "chartmogul",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ class Misconfigured(Destination):
         raise self.error()
 
     def forget(self) -> list[Leftover]:
+        raise self.error()
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
         raise self.error()
 
     def last_delivery(self, dataset: str) -> datetime | None:

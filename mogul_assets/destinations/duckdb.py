@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -22,6 +23,8 @@ from pydantic import Field
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
 from mogul_assets.destinations import disk, history
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import disk
 from mogul_assets.destinations.base import (
     Capabilities,
     Delivered,
@@ -34,6 +37,7 @@ from mogul_assets.destinations.columns import Evolution, description, distinct, 
 from mogul_assets.destinations.log import KEPT, LOST, Entry
 from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
 from mogul_assets.errors import DestinationRefused, DestinationUnreachable, MogulError, StoreDamaged
+from mogul_assets.store.person import Person
 from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.table import Table
 
@@ -221,6 +225,42 @@ class DuckDBDestination(history.KeepsHistory):
         if ours and not others:
             return [Leftover(f"{self._file} with {len(ours) - 1} tables", f"rm {quote(str(self._file))}")]
         return [Leftover(f"{table} in {self._file}", f"DROP TABLE {self._table(table)};") for table in ours]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        if not datasets:
+            return []
+        file, fresh = quote(str(self._file)), quote(str(self._file.with_name("fresh.duckdb")))
+        sql = f"ATTACH {literal(str(self._file))} AS old; COPY FROM DATABASE old TO fresh"
+        move = quote(sql) if set('"$`\\!') & set(sql) else f'"{sql}"'
+        return [
+            *super().remains(datasets),
+            Leftover(
+                f"deleted rows in free blocks of {self._file}, until they are written over",
+                f"after that: duckdb {fresh} {move} && mv {fresh} {file}",
+            ),
+        ]
+
+    def erase(self, person: Person, datasets: Sequence[str]) -> int:
+        """One transaction.
+
+        Raises:
+            DestinationUnreachable: the file is held longer than ``wait_seconds``.
+            DestinationRefused: a full disk and the like.
+        """
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            gone = 0
+            connection.execute("BEGIN")
+            for dataset in datasets:
+                about = DATASETS[dataset].about
+                if about is not None and self._held(connection, dataset):
+                    rows = person.rows(about)
+                    found = connection.execute(f"DELETE FROM {self._table(dataset)} WHERE {rows}").fetchone()
+                    gone += found[0] if found else 0
+            connection.execute("COMMIT")
+            return gone
+
+        return self._session(work) if self._file.exists() else 0
 
     def last_delivery(self, dataset: str) -> datetime | None:
         if not self._file.exists():

@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import snowflake_stage
-from mogul_assets.destinations.base import Capabilities, Permission, Secret
+from mogul_assets.destinations.base import Capabilities, Leftover, Permission, Secret
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, escaped, utc
 from mogul_assets.destinations.snowflake_errors import GRANTS, broken, meaning
 from mogul_assets.destinations.snowflake_stage import Bucket, GoogleBucket, S3Bucket, Staged
@@ -128,6 +128,10 @@ class SnowflakeDestination(Warehouse):
         default_factory=dict, description="More arguments of Snowflake's connector, such as a private link's host."
     )
 
+    BACKUPS: ClassVar[Leftover] = Leftover(
+        "deleted rows in Time Travel and Fail-safe",
+        "nothing earlier: after DATA_RETENTION_TIME_IN_DAYS, and 7 days more",
+    )
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "account": "myorg-myaccount",
         "user": "MOGUL",

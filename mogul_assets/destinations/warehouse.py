@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import dagster as dg
 import duckdb
@@ -27,6 +28,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Delivered, Leftover, Outcome, Preview
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome, Preview
 from mogul_assets.destinations.columns import is_json
 from mogul_assets.destinations.dialect import CREATED, LOG, Dialect, Statements, There, kind_of
 from mogul_assets.destinations.limits import Oversize, fitting
@@ -39,6 +42,7 @@ from mogul_assets.errors import (
     MogulError,
     StoreDamaged,
 )
+from mogul_assets.store.person import Person
 from mogul_assets.store.sql import quoted
 from mogul_assets.store.table import Table
 
@@ -85,6 +89,9 @@ class Transacted:
 
 class Warehouse(history.KeepsHistory):
     """One schema of one warehouse, with a table per dataset, named like it, and ``mogul_deliveries``."""
+
+    BACKUPS: ClassVar[Leftover]
+    """What the warehouse itself keeps of rows that were deleted."""
 
     connection: dg.ResourceDependency[dg.ConfigurableResource[Any] | None] = None  # type: ignore[assignment]
     """A resource of the user's own, used instead of the one made from the settings."""
@@ -266,6 +273,33 @@ class Warehouse(history.KeepsHistory):
             Leftover(f"table {self.location(name)}", f"DROP TABLE {self.dialect.name(*self.namespace, name)};")
             for name in (*found, LOG)
         ]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        return [*super().remains(datasets), self.BACKUPS] if datasets else []
+
+    def erase(self, person: Person, datasets: Sequence[str]) -> int:
+        """One ``DELETE`` a table, each whole or not at all; doing it again does no harm.
+
+        Raises:
+            DestinationUnavailable: it cannot be reached, or deliveries were in the way for a minute.
+            DestinationRefused: a missing permission and the like.
+        """
+        gone = 0
+        with self._connected(self.name) as session:
+            with self._during("looking at what is there", self.name):
+                there = self.look(session, datasets)
+            for dataset in datasets:
+                about = DATASETS[dataset].about
+                if about is None or not there.columns.get(self.dialect.fold(dataset)):
+                    continue
+                at, path = f"{self.name}: {dataset}", self.dialect.name(*self.namespace, dataset)
+                rows = person.rows(about, self.dialect.name, self.dialect.literal)
+                gone += self._patiently(at, partial(self._erased, session, f"DELETE FROM {path} WHERE {rows}", at))
+        return gone
+
+    def _erased(self, session: Session, statement: str, at: str) -> int:
+        with self._during("removing a customer's rows", at):
+            return session.execute(statement)
 
     def last_delivery(self, dataset: str) -> datetime | None:
         with self._reading_log() as session:
