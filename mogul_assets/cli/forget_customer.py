@@ -85,13 +85,13 @@ def command(project: Project, uuid: str, *, yes: bool, as_json: bool) -> int:
         )
     _ = project.settings
     with instance(project) as on:
-        if runs := under_way(on):
+        if under_way(on):
             raise StoreBusy(
-                f"{len(runs)} runs are under way, which may deliver what is to be removed",
-                remedy="wait for them: mogul status; then again",
+                "a run is under way, which may deliver what is to be removed",
+                remedy="wait for it to end, or cancel it in Dagster; then again",
             )
+    begun = erasure.unfinished(project.store, uuid)
     found = erasure.find(project.store, uuid)
-    begun = erasure.unfinished(project.store)
     messages: Mapping[str, Forgotten] = {}
     if _has_ledger(project):
         with project.ledger() as ledger:

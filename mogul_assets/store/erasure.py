@@ -34,7 +34,7 @@ from mogul_assets.store import durable, settle, tolerant
 from mogul_assets.store.person import Person, own_ids
 from mogul_assets.store.shape import COLLECTIONS, typed_datasets
 from mogul_assets.store.sql import parquet, quoted
-from mogul_assets.store.store import NEWS_LOCK, WATERMARKS, Store, group_of
+from mogul_assets.store.store import INCIDENTS, NEWS_LOCK, WATERMARKS, Store, group_of
 from mogul_assets.store.table import DataFile, Table, generation_after, new_generation
 from mogul_assets.store.values import Refused
 from mogul_assets.store.window import Month
@@ -83,12 +83,21 @@ def find(store: Store, uuid: str) -> Found:
         return _found(connection, store, uuid)
 
 
-def unfinished(store: Store) -> Person | None:
-    """Who is being forgotten: somebody began, and did not come to the end."""
+def unfinished(store: Store, uuid: str) -> Person | None:
+    """The customer, where somebody began to forget it, and did not come to the end.
+
+    Raises:
+        StoreBusy: that is another one.
+    """
     try:
-        return msgspec.json.decode(_note(store).read_bytes(), type=Person)
+        begun = msgspec.json.decode(_note(store).read_bytes(), type=Person)
     except FileNotFoundError:
         return None
+    if begun.uuid != uuid:
+        raise StoreBusy(
+            "another customer was begun to be forgotten", remedy=f"first: mogul forget-customer {begun.uuid}"
+        )
+    return begun
 
 
 def forget(store: Store, uuid: str) -> Found:
@@ -99,12 +108,7 @@ def forget(store: Store, uuid: str) -> Found:
         StoreUnwritable: its place is full; what was not removed yet stands, and may be removed by another call.
     """
     with _alone(store), durable.writing_to(store.root), _database(store) as connection:
-        before = unfinished(store)
-        if before is not None and before.uuid != uuid:
-            raise StoreBusy(
-                "another customer was begun to be forgotten", remedy=f"first: mogul forget-customer {before.uuid}"
-            )
-        found = _found(connection, store, uuid, before)
+        found = _found(connection, store, uuid, unfinished(store, uuid))
         durable.replace(_note(store), msgspec.json.encode(found.person), mode=0o600)
         for file in _quarantine_files(store):
             _out_of_quarantine(file, found.person)
@@ -116,7 +120,7 @@ def forget(store: Store, uuid: str) -> Found:
         for group in dict.fromkeys(map(group_of, PERSONAL.values())):
             _out_of_datasets(connection, store, group, found.person)
         store.purge(grace_seconds=-1)
-        for path in (*(store.root / WATERMARKS).rglob("*.json"), store.root / "incidents.json"):
+        for path in (*(store.root / WATERMARKS).rglob("*.json"), store.root / INCIDENTS):
             _unnamed(path, found.person)
     return found
 

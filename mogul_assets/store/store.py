@@ -42,6 +42,8 @@ FORMAT = 1
 """Of pointers and of what they name. A change that an older reader would misread makes it one more: what is older then
 is made again by the next refresh."""
 WATERMARKS = "watermarks"
+INCIDENTS = "incidents.json"
+"""What is wrong now, and who was told of it: kept by ``alerts``."""
 NEWS_LOCK = "news.lock"
 """The file that is held by who reads the news, beside a refresh, which holds the store."""
 GRACE_SECONDS = 24 * 3600

@@ -1,6 +1,7 @@
 """A customer is forgotten: no file of the store holds a byte of it, all else stays, and the next refresh agrees."""
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,16 +9,21 @@ import duckdb
 import pyarrow.parquet as pq
 import pytest
 
+from mogul_assets.account.client import Client
 from mogul_assets.account.pages import Page
+from mogul_assets.account.reader import Account
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
+from mogul_assets.news import read_news
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets.sandbox.company import Deletion, calculate
 from mogul_assets.store import erasure
 from mogul_assets.store.store import Store, Watermark
+from mogul_assets.store.table import new_generation
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.window import Month
 from mogul_assets_tests import killing
+from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.refresh import runs
 from mogul_assets_tests.refresh.forgotten import forgotten
 
@@ -44,6 +50,9 @@ class Life:
         members = serving.sandbox.company.members
         (self.uuid,) = (uuid for uuid, numbers in members.items() if len(numbers) > 1)
         (self.merged,) = known - set(members)
+        now = runs.moment_of(serving.sandbox.company) + timedelta(minutes=1)
+        with closing(Client(serving.url, "sandbox", EAGER)) as client:
+            read_news(Store(folder), Account(client, since=SINCE), generation=new_generation(now), now=now)
         self.person = erasure.find(Store(folder), self.uuid).person
         _aside(Store(folder), self)
 
@@ -131,7 +140,7 @@ def rows_of_others(store, person):
 def test_nothing_of_it_is_left_and_all_else_stays(life, store):
     assert len(life.person.records) > 1  # one was merged into the other
     found = erasure.find(store, life.uuid)
-    assert found.rows.keys() == {*PERSONAL, "customer_records"}
+    assert found.rows.keys() == {*PERSONAL, "customer_records", "movement_news"}
     assert found.entries.keys() == {"customers", "contacts", "invoices", "subscription_events", "activities"}
     assert found.quarantined == {"invoices": 1, "contacts": 1, "subscription_events": 1}
     assert found.older > 0
