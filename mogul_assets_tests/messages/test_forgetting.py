@@ -1,6 +1,7 @@
 """What the ledger says of a customer that is forgotten: nothing, whatever a message's state, in no byte of its file."""
 
 import io
+import sqlite3
 import zipfile
 from datetime import timedelta
 
@@ -15,7 +16,7 @@ from mogul_assets.messages.periods import Period
 from mogul_assets.messages.quoting import names
 from mogul_assets.messages.tables import ATTEMPT, MESSAGE
 from mogul_assets.store.person import Person
-from mogul_assets_tests.messages.ledgers import BEGAN, HOOK, HOUR, NOW, POLICY, look, news, send, states, take
+from mogul_assets_tests.messages.ledgers import HOOK, HOUR, NOW, POLICY, look, news, send, states, take
 
 NAME, ADDRESS = 'Zoë "Z" O\'Quist & Co', "zoe@quist.example"
 PERSON = Person(
@@ -168,16 +169,23 @@ def test_a_name_of_two_letters_is_looked_for_nowhere():
 def test_no_byte_of_it_stays_in_the_file(tmp_path):
     path = tmp_path / "ledger.db"
     secret = b"needle-in-a-payload"
-    with Ledger.at(path) as ledger, Ledger.at(path) as other:
+
+    def there():
+        content = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+        return [word for word in (secret, b"cus_zoe") if word in content]
+
+    with Ledger.at(path) as ledger:
         look(ledger, zoe("z1"), *(news(f"a{n}") for n in range(50)))
         ledger.enqueue(HOOK, [draft("recap", f"r{n}", secret * 400 + b" cus_zoe") for n in range(20)], NOW)
-        ledger.standing(HOOK, BEGAN)
-        while take(other):
+        while take(ledger):
             pass
-        ledger.purge(NOW + timedelta(minutes=1))  # frees pages that still say what they said
+    with sqlite3.connect(path, isolation_level=None) as plain:
+        # As age does it, with a SQLite that was not built to write over what it frees: Debian's is.
+        plain.execute("PRAGMA secure_delete=OFF")
+        plain.execute("UPDATE message SET payload = NULL WHERE kind = 'recap'")
+    plain.close()
+    assert there() == [secret, b"cus_zoe"]
+    with Ledger.at(path) as ledger, Ledger.at(path) as other:
         other.enqueue(HOOK, [draft("recap", "s", secret * 400 + b" cus_zoe")], NOW)
-        files = lambda: b"".join(each.read_bytes() for each in tmp_path.iterdir())  # noqa: E731 - said twice
-        assert secret in files()
         ledger.forget(PERSON, LATER)
-        assert secret not in files()
-        assert b"cus_zoe" not in files()
+        assert there() == []
