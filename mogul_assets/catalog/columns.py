@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -85,6 +86,11 @@ class About:
     uuid: str | None = None
     record: tuple[str, str] | None = None
     words: tuple[str, ...] = ()
+
+    def among(self, columns: Collection[str], spelled: Callable[[str], str] = str) -> About:
+        """What of it a table of these columns, ``spelled`` its own way, can be asked by: an older one lacks some."""
+        record = self.record if self.record and {*map(spelled, self.record)} <= {*columns} else None
+        return About(self.uuid if self.uuid and spelled(self.uuid) in columns else None, record)
 
 
 @dataclass(frozen=True)

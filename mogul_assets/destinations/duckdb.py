@@ -253,8 +253,8 @@ class DuckDBDestination(history.KeepsHistory):
             connection.execute("BEGIN")
             for dataset in datasets:
                 about = DATASETS[dataset].about
-                if about is not None and self._held(connection, dataset):
-                    rows = person.rows(about)
+                if about is not None and (held := self._held(connection, dataset)):
+                    rows = person.rows(about.among([fold(name) for name in held], fold))
                     found = connection.execute(f"DELETE FROM {self._table(dataset)} WHERE {rows}").fetchone()
                     gone += found[0] if found else 0
             connection.execute("COMMIT")

@@ -290,10 +290,12 @@ class Warehouse(history.KeepsHistory):
                 there = self.look(session, datasets)
             for dataset in datasets:
                 about = DATASETS[dataset].about
-                if about is None or not there.columns.get(self.dialect.fold(dataset)):
+                names = {self.dialect.fold(one.name) for one in there.columns.get(self.dialect.fold(dataset), ())}
+                if about is None or not names:
                     continue
                 at, path = f"{self.name}: {dataset}", self.dialect.name(*self.namespace, dataset)
-                rows = person.rows(about, self.dialect.name, self.dialect.literal)
+                asked = about.among(names, self.dialect.fold)
+                rows = person.rows(asked, self.dialect.name, self.dialect.literal)
                 gone += self._patiently(at, partial(self._erased, session, f"DELETE FROM {path} WHERE {rows}", at))
         return gone
 
