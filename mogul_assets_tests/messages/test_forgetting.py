@@ -9,7 +9,8 @@ import pytest
 import sqlalchemy as sa
 
 from mogul_assets.messages import mail
-from mogul_assets.messages.ledger import FORGOTTEN, Ledger
+from mogul_assets.messages.ledger import Ledger
+from mogul_assets.messages.ledger_forgetting import FORGOTTEN
 from mogul_assets.messages.mail import Attachment, Letter
 from mogul_assets.messages.message import Answer, Draft, Outcome, State, Tried
 from mogul_assets.messages.periods import Period
