@@ -103,8 +103,7 @@ class Dataset:
     itself). ``references`` are columns that should be found in another dataset's column: a list read
     minutes apart may lack it, so only those marked ``within_read`` must hold. ``identity`` is what makes a row
     the same through time, where that is not the key. ``fleeting`` columns, never null, get other values without
-    the row having changed.
-    minutes apart may lack it, so only those marked ``within_read`` must hold. ``about`` says whose a row is, where
+    the row having changed. ``about`` says whose a row is, where
     rows are a customer's: what is removed when the customer is forgotten. A row that refers to such a row within its
     read goes with it.
     """

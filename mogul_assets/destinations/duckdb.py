@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -22,9 +21,8 @@ import msgspec
 from pydantic import Field
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from mogul_assets.destinations import disk, history
 from mogul_assets.catalog.datasets import DATASETS
-from mogul_assets.destinations import disk
+from mogul_assets.destinations import disk, history
 from mogul_assets.destinations.base import (
     Capabilities,
     Delivered,

@@ -8,7 +8,7 @@ rows are always those of the dataset, as without history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
@@ -66,6 +66,9 @@ class KeepsHistory(Destination):
     def keeps_history(self, dataset: str) -> bool:
         """Whether the versions of its rows are kept; never those of an asset of the user's own."""
         return dataset in DATASETS and bool({dataset, ALL}.intersection(self.history))
+
+    def versions(self) -> Sequence[str]:
+        return [name for name in DATASETS if self.keeps_history(name)]
 
 
 def versioned(table: Table, *, at: str) -> Table:

@@ -26,10 +26,9 @@ from pydantic import Field, field_validator
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from mogul_assets.catalog.columns import Kind
+from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Delivered, Leftover, Outcome, Preview
-from mogul_assets.catalog.datasets import DATASETS
-from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome, Preview
 from mogul_assets.destinations.columns import is_json
 from mogul_assets.destinations.dialect import CREATED, LOG, Dialect, Statements, There, kind_of
 from mogul_assets.destinations.limits import Oversize, fitting

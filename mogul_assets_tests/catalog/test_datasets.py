@@ -208,6 +208,8 @@ def test_what_identifies_a_row_through_time_and_what_is_fleeting_is_never_null(d
 def test_a_movement_is_known_by_its_own_key_and_not_by_an_id_that_is_issued_again():
     movements = DATASETS["mrr_movements"]
     assert (movements.identity, movements.fleeting) == (("movement_key",), ("uuid", "rank"))
+
+
 @pytest.mark.parametrize("declared", [*DATASETS.values(), *INTERNAL.values()], ids=str)
 def test_rows_that_name_a_customer_say_whose_they_are(declared):
     """What a new dataset has of customers is removed when one of them is forgotten."""

@@ -99,3 +99,27 @@ def test_a_database_file_written_anew_holds_nothing_that_was_deleted(tmp_path, t
     assert needle.encode() not in file.read_bytes()
     with duckdb.connect(file, read_only=True) as connection:
         assert connection.execute("FROM tags").fetchall() == [("cus_1", "b")]
+    subprocess.run(command.replace("duckdb ", f"{program} ", 1), shell=True, check=True)  # noqa: S602 - as it is told
+    assert needle.encode() not in file.read_bytes()
+    with duckdb.connect(file, read_only=True) as connection:
+        assert connection.execute("FROM tags").fetchall() == [("cus_1", "b")]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [pytest.param(place, marks=[pytest.mark.peer] if place.peer else []) for place in WITH_TABLES],
+    indirect=True,
+    ids=str,
+)
+def test_every_version_of_its_rows_goes_where_history_is_kept(place, table, tmp_path):
+    destination = place.destination(tmp_path, history=["customers"])
+    theirs, others = ({"uuid": uuid, "name": "Zoë"} for uuid in ("cus_zoe", "cus_1"))
+    key = DATASETS["customers"].key
+    for name in ("Zoë", "Zoe"):
+        destination.deliver(table([{**theirs, "name": name}, {**others, "name": name}], dataset="customers", key=key))
+    assert destination.versions() == ["customers"]
+    assert destination.erase(PERSON, destination.versions()) == 2
+    assert destination.deliver(table([others], dataset="customers", key=key)).outcome == "delivered"
+    found = [{key.lower(): value for key, value in row.items()} for row in place.rows(tmp_path, "customers")]
+    assert {row["uuid"] for row in found} == {"cus_1"}
+    assert len(found) > 1
