@@ -45,8 +45,9 @@ _LIMIT = 300
 children = multiprocessing.get_context("forkserver")
 children.set_forkserver_preload(
     [
+        "pandas",  # Arrow imports it where a moment becomes Python's: seconds, in every child
         *("pytest", "pyarrow.parquet", "mogul_assets.destinations.duckdb", "mogul_assets.destinations.files"),
-        *("mogul_assets.refresh", "mogul_assets.automation.jobs"),
+        *("mogul_assets.refresh", "mogul_assets.automation.jobs", "mogul_assets.store.erasure"),
         *("aiohttp", "standardwebhooks", "mogul_assets.destinations.webhook"),
     ]
 )

@@ -15,6 +15,7 @@ from pydantic import Field
 from mogul_assets import settings
 from mogul_assets.destinations.choice import Choice
 from mogul_assets.errors import DestinationRefused
+from mogul_assets.store.person import Person
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Window
 
@@ -169,6 +170,21 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
     @abstractmethod
     def forget(self) -> list[Leftover]:
         """What removing the destination from the file leaves. Removes nothing."""
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        """What may tell of a customer there once the store has forgotten it, and how to remove it. Removes nothing.
+
+        ``datasets`` are those delivered there whose rows are customers'.
+        """
+        return [Leftover(f"its rows of {', '.join(datasets)}", f"mogul sync {self.name}")] if datasets else []
+
+    def versions(self) -> Sequence[str]:
+        """The datasets whose older rows are kept there, so that no delivery removes a customer's: ``erase`` does."""
+        return ()
+
+    def erase(self, person: Person, datasets: Sequence[str]) -> int:  # noqa: ARG002 - as declared
+        """Remove a customer's rows from these datasets' tables there, of every age; how many those were."""
+        return 0
 
     @abstractmethod
     def last_delivery(self, dataset: str) -> datetime | None:

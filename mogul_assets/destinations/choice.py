@@ -28,6 +28,7 @@ from mogul_assets.destinations.formats import proven
 from mogul_assets.errors import ConfigurationError, StoreDamaged
 from mogul_assets.settings import CHOICE, Secret, describe
 from mogul_assets.store import settle
+from mogul_assets.store.person import Person
 from mogul_assets.store.sql import parquet, quoted
 from mogul_assets.store.table import DataFile, Table, conforming
 
@@ -52,24 +53,26 @@ class Rule:
     source: str | None = None
 
 
-RULES: Mapping[str, Rule] = {
-    "contacts": Rule("customer_uuid", source="data_source_uuid"),
-    "currency_rates": Rule(),
-    "custom_attributes": Rule("customer_uuid"),
-    "source_customers": Rule("uuid", source="data_source_uuid"),
-    "invoice_line_items": Rule("customer_uuid", source="data_source_uuid"),
-    "invoices": Rule("customer_uuid", source="data_source_uuid"),
-    "plans": Rule(source="data_source_uuid"),
-    "subscription_events": Rule(
-        record=("data_source_uuid", "data_source_customer_external_id"), source="data_source_uuid"
-    ),
-    "tags": Rule("customer_uuid"),
-    "transactions": Rule("customer_uuid", source="data_source_uuid"),
-    "data_sources": Rule(source="uuid"),
-    "customers": Rule("uuid"),
-    "mrr_movements": Rule("customer_uuid", source="billing_connector_uuid"),
+SOURCES: Mapping[str, str] = {
+    "contacts": "data_source_uuid",
+    "source_customers": "data_source_uuid",
+    "invoice_line_items": "data_source_uuid",
+    "invoices": "data_source_uuid",
+    "plans": "data_source_uuid",
+    "subscription_events": "data_source_uuid",
+    "transactions": "data_source_uuid",
+    "data_sources": "uuid",
+    "mrr_movements": "billing_connector_uuid",
 }
-"""By dataset. What has no rule stays whole."""
+"""By dataset, the column that names a row's own data source. A calculated customer has several: it is asked for."""
+
+
+def rule_of(dataset: str) -> Rule:
+    """How a dataset's rows are told by a filter; where nothing tells them, it stays whole."""
+    about = DATASETS[dataset].about if dataset in DATASETS else None
+    customer = about.uuid if about else None
+    return Rule(customer, about.record if about and customer is None else None, SOURCES.get(dataset))
+
 
 OF_CUSTOMERS = ("customers", "source_customers", "tags")
 """The datasets that say which customers a filter means."""
@@ -110,7 +113,7 @@ class Rows(_Frozen):
 
     def those(self, dataset: str) -> dict[str, tuple[str, ...]]:
         """The filters that this dataset's rows can be told by."""
-        rule = RULES.get(dataset, Rule())
+        rule = rule_of(dataset)
         ofcustomers = rule.customer is not None or rule.record is not None
         given = {name: values for name, values in self if values}
         return {
@@ -120,7 +123,7 @@ class Rows(_Frozen):
     def by_customer(self, dataset: str) -> bool:
         """Whether it has to be known who the customers are; a data source may stand in the row itself."""
         names = self.those(dataset).keys()
-        return bool(names if RULES.get(dataset, Rule()).source is None else names - {"data_source"})
+        return bool(names if rule_of(dataset).source is None else names - {"data_source"})
 
 
 class Choice(_Frozen):
@@ -184,6 +187,23 @@ class Choice(_Frozen):
         rows = {name: sorted(values) for name, values in self.rows.those(dataset).items()}
         text = json.dumps([self.name(dataset), self.left_out(dataset), self.hashed(dataset), rows])
         return hmac.new(self.salt(dataset).encode(), text.encode(), hashlib.sha256).hexdigest()[:16]
+
+    def as_sent(self, person: Person, dataset: str) -> Person:
+        """A customer by what stands for it in the rows of a dataset there: a hash, where that column is hashed.
+
+        Raises:
+            ConfigurationError: the salt's variable is not set.
+        """
+        about, hashed, salt = DATASETS[dataset].about, self.hashed(dataset), self.salt(dataset)
+        if about is None or not hashed:
+            return person
+
+        def sent(column: str | None, value: str) -> str:
+            return hidden(value, salt) if column in hashed else value
+
+        source, id_ = about.record or (None, None)
+        records = frozenset((sent(source, of), sent(id_, known)) for of, known in person.records)
+        return Person(sent(about.uuid, person.uuid), records=records)
 
     def shape(self, dataset: Dataset) -> Dataset:
         """The dataset as it arrives: without what is left out; what is hashed is text."""
@@ -425,7 +445,7 @@ def _as_text(field: pa.Field[pa.DataType]) -> pa.Field[pa.DataType]:
 
 def _meant(rows: pa.RecordBatch, dataset: str, filters: Rows, customers: Customers | None) -> pa.Array:
     """Which of the rows the filters mean; of one that names no customer nobody knows, so it is not."""
-    rule, masks = RULES[dataset], []
+    rule, masks = rule_of(dataset), []
     if filters.data_source and rule.source is not None:
         masks.append(pc.is_in(rows[rule.source], value_set=pa.array(filters.data_source, pa.string())))
     if filters.by_customer(dataset):
@@ -442,13 +462,15 @@ def _meant(rows: pa.RecordBatch, dataset: str, filters: Rows, customers: Custome
     return mask
 
 
+def hidden(text: str, salt: str) -> str:
+    """What is delivered in the place of a text."""
+    return hashlib.sha256((salt + text).encode()).hexdigest()
+
+
 def _digests(column: pa.Array, salt: str) -> pa.Array:
     """SHA-256, in hexadecimal digits, of the salt and the value's text; nothing stays nothing."""
     values = column.cast(pa.string()).dictionary_encode()  # each value of a batch once
-    digests = [
-        None if text is None else hashlib.sha256((salt + text).encode()).hexdigest()
-        for text in values.dictionary.to_pylist()
-    ]
+    digests = [None if text is None else hidden(text, salt) for text in values.dictionary.to_pylist()]
     return pa.array(digests, pa.string()).take(values.indices)
 
 

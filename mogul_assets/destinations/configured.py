@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Capabilities, Delivered, Destination, Leftover, Permission, Preview
 from mogul_assets.destinations.choice import judge
+from mogul_assets.destinations.history import ALL, KeepsHistory
 from mogul_assets.destinations.messenger import LedgerResource, Messenger
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, describe
@@ -46,6 +47,9 @@ class Misconfigured(Destination):
         raise self.error()
 
     def forget(self) -> list[Leftover]:
+        raise self.error()
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
         raise self.error()
 
     def last_delivery(self, dataset: str) -> datetime | None:
@@ -101,6 +105,10 @@ def configured(
         _judge_choice(entry, destination)
     except ConfigurationError as error:
         return Misconfigured(name=entry.name, problem=f"{place}: {error}")
+    kept = destination.history if isinstance(destination, KeepsHistory) else []
+    if absent := [name for name in kept if name not in (*entry.datasets, ALL)]:
+        problem = f"history: {', '.join(absent)} is not delivered there; it takes {', '.join(entry.datasets)}"
+        return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     if isinstance(destination, Messenger) and destination.real_time is not entry.real_time:
         problem = "schedule is real_time, and period is not; leave period out"
         if destination.real_time:

@@ -198,12 +198,18 @@ class EmailDestination(Messenger):
             raise kind("; ".join(f"{self.name}: no mail to {one}: {answer.text}" for one, answer in failed.items()))
 
     def forget(self) -> list[Leftover]:
-        found = super().forget()
-        if self.links is not None:
-            with self._store().holding("find the files of mails") as bucket:
-                place = email_links.folder(self.name)
-                found.append(Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*")))
-        return found
+        return [*super().forget(), *(self._linked() if self.links is not None else ())]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        if not datasets:
+            return []
+        sent = Leftover(f"mails in the mailboxes of {', '.join(self.recipients)}", "ask them to delete the mails")
+        return [sent, *(self._linked() if self.links is not None else ())]
+
+    def _linked(self) -> list[Leftover]:
+        with self._store().holding("find the files of mails") as bucket:
+            place = email_links.folder(self.name)
+            return [Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*"))]
 
     def subjects(self, period: Period) -> Sequence[str]:
         return [f"{period.subject} {recipient}" for recipient in self.recipients]

@@ -253,6 +253,9 @@ class Messenger(Destination):
             )
         ]
 
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        return [Leftover("what was sent", "its receivers have it: ask them")] if datasets else []
+
     def last_delivery(self, dataset: str) -> datetime | None:  # noqa: ARG002 - one ledger for all of them
         with self.ledger.open() as ledger:
             return next((one.succeeded_at for one in ledger.known() if one.name == self.name), None)

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 from mogul_assets.messages.ledger_claims import Claims
+from mogul_assets.messages.ledger_forgetting import Forgetting
 from mogul_assets.messages.ledger_records import Attempt, Record, Records
 from mogul_assets.messages.ledger_standing import Standing
 from mogul_assets.messages.message import Draft, News, State
@@ -61,7 +62,7 @@ Compose = Callable[[Sequence[News]], Sequence[Draft]]
 Fold = Callable[[Sequence[tuple[str, News]]], tuple[Mapping[str, str], Sequence[Draft]]]
 
 
-class Ledger(Records, Claims):
+class Ledger(Records, Claims, Forgetting):
     """One open ledger: what is written down, and what is forgotten of it; its looking and its sending are apart."""
 
     def enqueue(self, destination: str, drafts: Iterable[Draft], now: datetime) -> int:

@@ -106,6 +106,8 @@ class Database:
         @event.listens_for(engine, "begin")
         def begun(connection: Connection) -> None:
             asked = connection.get_execution_options()
+            if asked.get("bare"):  # for what cannot be done in a transaction
+                return
             # NORMAL outlives a killed process; a power cut may take the last of it back. What was sent under one id
             # must not come back under another: what is written down is on the disk before anybody sends it.
             connection.exec_driver_sql(f"PRAGMA synchronous={'FULL' if asked.get('durable') else 'NORMAL'}")
@@ -115,7 +117,7 @@ class Database:
         return engine
 
     @contextmanager
-    def _transaction(self, destination: str | None = None, **options: bool) -> Iterator[Connection]:
+    def _transaction(self, destination: str | None = None, **options: Any) -> Iterator[Connection]:
         """A transaction; the only one at this moment that writes to the messages of ``destination``.
 
         SQLite has one writer at a time. Postgres has many, who lock rows in different orders, and would now and
@@ -137,6 +139,23 @@ class Database:
             raise LedgerUnavailable(
                 f"the ledger {self._place}: {self._discreet(said)}", remedy="nothing is lost; this is tried again"
             ) from None
+
+    def _compact(self) -> None:
+        """Let nothing be left in the database's files of what was removed from its tables.
+
+        Of Postgres' own journal and backups that cannot be said: they are its administrator's.
+        """
+        if not self._sqlite:
+            with self._transaction(isolation_level="AUTOCOMMIT") as connection:
+                connection.execute(sa.text(f"SET lock_timeout = '{BUSY_SECONDS}s'"))
+                connection.execute(sa.text("VACUUM FULL message, attempt"))
+            return
+        with self._transaction(bare=True) as connection:
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")
+            connection.exec_driver_sql("VACUUM")
+            busy, *_ = connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)").one()
+        if busy:
+            raise LedgerUnavailable(f"the ledger {self._place} is read by another process", remedy="run it again")
 
     def _discreet(self, said: str) -> str:
         return said.replace(str(self._url.password), "…") if self._url.password else said

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +42,10 @@ FORMAT = 1
 """Of pointers and of what they name. A change that an older reader would misread makes it one more: what is older then
 is made again by the next refresh."""
 WATERMARKS = "watermarks"
+INCIDENTS = "incidents.json"
+"""What is wrong now, and who was told of it: kept by ``alerts``."""
+NEWS_LOCK = "news.lock"
+"""The file that is held by who reads the news, beside a refresh, which holds the store."""
 GRACE_SECONDS = 24 * 3600
 """How long files stay that no pointer names: longer than any delivery that may still read them."""
 
@@ -184,14 +188,9 @@ class Store:
         stay for the months that it does not.
         """
         file = self.root / "raw" / read / f"{generation}.parquet"
-        part = file.with_suffix(".part")
-        with durable.writing_to(self.root):
-            with RawWriter(part, read) as writer:
-                landing = RawLanding(writer)
-                yield landing
-            durable.settle(part)
-            part.replace(file)
-            durable.settle(file.parent)
+        with self._raw_file(file, read) as writer:
+            landing = RawLanding(writer)
+            yield landing
         landed = RawRead(
             generation,
             str(file.relative_to(self.root)),
@@ -205,6 +204,24 @@ class Store:
         before = [r for r in self.raw_reads(read) if r.generation != generation]
         standing = [*_uncovered(before, landed), landed]
         self._replace(f"raw/{read}", msgspec.json.encode(standing))
+
+    def land_again(self, landed: RawRead, pages: Iterable[Page]) -> None:
+        """Put these pages in the place of those of a read that stands; what is known of the read stays."""
+        file = self._existing(landed.file)
+        with self._raw_file(file, file.parent.name) as writer:
+            for page in pages:
+                writer.put(page)
+
+    @contextmanager
+    def _raw_file(self, file: Path, read: str) -> Iterator[RawWriter]:
+        """What writes a file of pages, which is there when the block ended well."""
+        part = file.with_suffix(".part")
+        with durable.writing_to(self.root):
+            with RawWriter(part, read) as writer:
+                yield writer
+            durable.settle(part)
+            part.replace(file)
+            durable.settle(file.parent)
 
     def raw_reads(self, read: str) -> list[RawRead]:
         """The raw reads that stand, oldest first; one for a list read whole. Those of an older format do not.

@@ -21,6 +21,7 @@ from mogul_assets.definitions import build_definitions
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import load
+from mogul_assets.store.person import Person
 from mogul_assets.store.window import Month
 from mogul_assets_tests.destinations.test_email import attached
 from mogul_assets_tests.peers.smtp import PASSWORD, SECRET, USER, serving
@@ -425,3 +426,28 @@ def test_an_io_manager_of_ones_own_is_not_believed_to_leave_anything_out(tmp_pat
     )
     with pytest.raises(ConfigurationError, match="rows: an IO manager of your own takes the place of 'lake'"):
         build_definitions(load(tmp_path / "mogul.yaml"), resources={"lake": dg.mem_io_manager})
+
+
+def test_history_is_kept_and_a_customer_erased_under_the_names_and_hashes_that_were_chosen(chosen):
+    text = f"""{WAREHOUSE}
+    datasets: [customers]
+    history: [customers]
+    table_prefix: cm_
+    columns: {{hash: {{customers: [uuid]}}, salt: {{env: MOGUL_SALT}}}}
+"""
+    project = chosen(warehouse=text)
+    result = deliver(project, "warehouse")
+    assert result.success, failures_of(result)
+    uuids = [uuid for (uuid,) in source(project, "SELECT uuid FROM customers ORDER BY uuid")]
+    hashes = {hashlib.sha256((SALT + uuid).encode()).hexdigest() for uuid in uuids}
+
+    def current():
+        with duckdb.connect(project.folder / "out/mogul.duckdb", read_only=True) as connection:
+            rows = connection.execute("SELECT uuid FROM cm_customers WHERE is_current").fetchall()
+        return {uuid for (uuid,) in rows}
+
+    assert current() == hashes
+    destination = configured(project.settings, project.settings.entry("warehouse"))
+    assert destination.versions() == ["customers"]
+    assert destination.erase(Person(uuids[0]), ["customers"]) == 1
+    assert hashes - current() == {hashlib.sha256((SALT + uuids[0]).encode()).hexdigest()}

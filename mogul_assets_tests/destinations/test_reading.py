@@ -89,6 +89,6 @@ def test_plain_sql_reads_it(table, tmp_path):
 def test_the_page_has_every_setting(word):
     told = set((PAGES / f"{word}.md").read_text().splitlines())
     for name, field in settings_of(load_type(word)).items():
-        default = "–" if field.default in (None, "") else f"`{field.default}`"
+        default = "–" if field.default in (None, "") or field.default_factory else f"`{field.default}`"
         left_out = "must be set" if field.is_required() else default
         assert f"| `{name}` | {left_out} | {field.description} |" in told

@@ -835,7 +835,8 @@ def test_the_page_tells_every_setting_with_its_default():
     always = {"host", "database", "user", "password"}  # where no resource of the user's own stands in
     for name, field in settings_of(RedshiftDestination).items():
         required = field.is_required() or name in always
-        default = "must be set" if required else "–" if field.default is None else f"`{field.default}`"
+        absent = field.default is None or field.default_factory
+        default = "must be set" if required else "–" if absent else f"`{field.default}`"
         assert f"| `{name}` | {default} | {field.description} |\n" in PAGE
 
 
