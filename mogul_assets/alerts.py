@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from mogul_assets.store import durable
+from mogul_assets.store.store import INCIDENTS
 
 LONGEST = 2_500
 """Characters of a notice: a section of a Slack message holds 3,000."""
@@ -142,7 +143,7 @@ def keep(file: Path, standing: Sequence[Incident]) -> None:
 
 def incidents_file(store: Path) -> Path:
     """Where they are kept: beside what every delivery achieved."""
-    return store / "incidents.json"
+    return store / INCIDENTS
 
 
 def opened(store: Path) -> list[Incident]:

@@ -31,6 +31,7 @@ from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.automation.status import status_assets, status_sensor
 from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, load
 from mogul_assets.store.store import Store
 
@@ -56,6 +57,12 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
     }
     # An IO manager of one's own is handed what an asset of its own returns.
     replaced = given.keys() & entries.keys()
+    for name in replaced:
+        if entries[name].choice:  # nobody is to believe that it leaves out what is left out
+            raise ConfigurationError(
+                f"{', '.join(entries[name].choice)}: an IO manager of your own takes the place of '{name}'",
+                remedy="take them out of its entry: what it writes is its own affair",
+            )
     told = [one for name, one in entries.items() if one.real_time and name not in replaced]
     together = [one for name, one in entries.items() if one.habits.together and name not in replaced]
     usable = {name for name, one in destinations.items() if not isinstance(one, Misconfigured)} - replaced

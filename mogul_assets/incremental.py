@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Any
 
 import duckdb
 
@@ -26,7 +27,7 @@ from mogul_assets.news import LOOK_BACK
 from mogul_assets.refresh import Progress
 from mogul_assets.store.shape import typed_columns
 from mogul_assets.store.sql import literal, quoted
-from mogul_assets.store.store import RawRead, Store, group_of
+from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
 from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Window
 
 CUSTOMERS = "customers"
@@ -125,7 +126,7 @@ def _known(store: Store, read: str) -> set[int]:
     for landed in store.raw_reads(read):
         for page in store.raw_pages(landed):
             known.update(LISTS[read].keys(page.body))
-        known.difference_update(map(digest, landed.facts.get("gone", [])))
+        known.difference_update(map(digest, landed.facts.get(GONE_ENTRIES, [])))
     return known
 
 
@@ -178,9 +179,8 @@ def _land_touched(store: Store, account: Account, *, generation: str, now: datet
             CUSTOMERS, len(found), len(found), requests, looked.retries, whole=False, new=len(came - known)
         )
 
-    return refresh.landed(
-        store, CUSTOMERS, put, generation=generation, now=now, known=len(known) - len(gone), gone=gone
-    )
+    facts: dict[str, Any] = {"known": len(known) - len(gone), GONE_ENTRIES: gone}
+    return refresh.landed(store, CUSTOMERS, put, generation=generation, now=now, **facts)
 
 
 def _few(connection: duckdb.DuckDBPyConnection, pages: int) -> list[str]:

@@ -21,7 +21,7 @@ from mogul_assets.errors import StoreBusy
 from mogul_assets.refresh import known_account, register, standing, type_pages, working
 from mogul_assets.store import durable, settle
 from mogul_assets.store.sql import literal, parquet, quoted
-from mogul_assets.store.store import Store, group_of
+from mogul_assets.store.store import NEWS_LOCK, Store, group_of
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import BEGINNING, Window
 
@@ -47,7 +47,7 @@ def read_news(store: Store, account: Account, *, generation: str, now: datetime)
     # A clock that was wrong may have written it: nothing happened yet after a moment that is ahead.
     seen = min(before.read_at, now) if before is not None else now
     start = max(seen - LOOK_BACK, BEGINNING + LOOK_BACK)
-    lock = filelock.FileLock(store.root / "news.lock")
+    lock = filelock.FileLock(store.root / NEWS_LOCK)
     with durable.writing_to(store.root), working(store, generation, MOVEMENT_NEWS.name) as (connection, _):
         try:
             lock.acquire(timeout=20)

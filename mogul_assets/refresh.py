@@ -50,7 +50,7 @@ from mogul_assets.store import durable, settle
 from mogul_assets.store.settle import Unique
 from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
 from mogul_assets.store.sql import literal, parquet, quoted
-from mogul_assets.store.store import RawRead, Store, group_of
+from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
 from mogul_assets.store.table import DataFile, Table, new_generation
 from mogul_assets.store.typing import Report, Typist
 from mogul_assets.store.window import BEGINNING, Month, Window
@@ -276,7 +276,9 @@ def _read_again(connection: duckdb.DuckDBPyConnection, read: str, standing: Sequ
     """
     (entries,) = (dataset for dataset in typed_datasets(read) if dataset.each is None)
     kind = entries.by_name[_entry(entries)].kind.arrow
-    gone = [(str(entry), place) for place, landed in enumerate(standing) for entry in landed.facts.get("gone", [])]
+    gone = [
+        (str(entry), place) for place, landed in enumerate(standing) for entry in landed.facts.get(GONE_ENTRIES, [])
+    ]
     names, places = zip(*gone, strict=True) if gone else ((), ())
     connection.register(
         "gone", pa.table({"entry": pa.array(names, pa.string()).cast(kind), "place": pa.array(places, pa.int64())})

@@ -6,17 +6,20 @@ It says what stands where. What only the type itself can judge (settings that go
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic.fields import FieldInfo
 
-from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.datasets import CUSTOMER_STATUSES, DATASETS
 from mogul_assets.destinations import TYPES, load_type
+from mogul_assets.destinations.choice import NAME as TABLE
+from mogul_assets.destinations.choice import Columns
 from mogul_assets.destinations.configured import settings_of
 from mogul_assets.settings import (
     ALERT_CHANNELS,
+    CHOICE,
     ENTRY,
     HABITS,
     HOURS,
@@ -106,14 +109,15 @@ def text() -> str:
 def _kind(word: str, definitions: Schema) -> Schema:
     """One destination of a type: its own settings and those of any."""
     found = _object(settings_of(load_type(word)), definitions)
-    found["properties"] = {"type": {"const": word}, **found["properties"], **_of_any(word)}
+    found["properties"] = {"type": {"const": word}, **found["properties"], **_of_any(word, definitions)}
     return found
 
 
-def _of_any(word: str) -> Schema:
+def _of_any(word: str, definitions: Schema) -> Schema:
     """The settings that every destination has."""
     schedules = [*NAMED_SCHEDULES, *([REAL_TIME] if word in HABITS and HABITS[word].schedule == REAL_TIME else [])]
-    takes = load_type(word)(name="it", **load_type(word).EXAMPLE).capabilities.takes
+    kind = load_type(word)
+    takes = kind(name="it", **kind.EXAMPLE).capabilities.takes
     dataset = {"enum": [name for name in DATASETS if takes(name)]}
     forms: Schema = {
         "datasets": {"anyOf": [{"const": "all"}, dataset, {"type": "array", "minItems": 1, "items": dataset}]},
@@ -124,8 +128,49 @@ def _of_any(word: str) -> Schema:
         "paused": {"type": "boolean", "default": False},
         "guard": {"type": ["string", "number", "boolean"]},
         "owners": _OWNERS,
+        "table_prefix": {"type": "string", "pattern": f"^{TABLE.pattern}$"},
+        "tables": {
+            "type": "object",
+            "propertyNames": dataset,
+            "additionalProperties": {"type": "string", "pattern": f"^{TABLE.pattern}$"},
+        },
+        "columns": _columns(word, [name for name in DATASETS if takes(name)], definitions),
+        "rows": _rows(),
     }
-    return {name: {"description": what, **forms.get(name, {"type": "string"})} for name, what in ENTRY.items()}
+    return {
+        name: {"description": what, **forms.get(name, {"type": "string"})}
+        for name, what in ENTRY.items()
+        if name not in CHOICE or name in kind.CHOOSES
+    }
+
+
+def _columns(word: str, datasets: Sequence[str], definitions: Schema) -> Schema:
+    """Columns to leave out and to hash; the definitions are shared by all types that take every dataset."""
+    for name in datasets:
+        names = [column.name for column in DATASETS[name].columns]
+        definitions.setdefault(f"column_of_{name}", {"enum": names})
+    several = {name: _several({"$ref": f"#/definitions/column_of_{name}"}) for name in datasets}
+    by_dataset = f"by_dataset_{word}" if len(datasets) < len(DATASETS) else "by_dataset"
+    definitions.setdefault(by_dataset, {"type": "object", "additionalProperties": False, "properties": several})
+    salt = _object({"salt": Columns.model_fields["salt"]}, definitions)["properties"]
+    both = {setting: {"$ref": f"#/definitions/{by_dataset}"} for setting in ("leave_out", "hash")}
+    return {"type": "object", "additionalProperties": False, "properties": {**both, **salt}}
+
+
+def _rows() -> Schema:
+    values: Schema = {
+        "data_source": {"type": "string", "pattern": "^ds_"},
+        "country": {"type": "string", "pattern": "^[A-Za-z]{2}$"},
+        "status": {"enum": list(CUSTOMER_STATUSES)},
+        "tag": {"type": "string"},
+    }
+    forms = {name: _several(form) for name, form in values.items()}
+    return {"type": "object", "additionalProperties": False, "properties": forms}
+
+
+def _several(one: Schema) -> Schema:
+    """One of them, or a list."""
+    return {"anyOf": [one, {"type": "array", "minItems": 1, "items": one}]}
 
 
 def _object(fields: Mapping[str, FieldInfo], definitions: Schema) -> Schema:

@@ -49,8 +49,16 @@ ENTRY = {
     "guard": "The share of its rows that a dataset may lose between two deliveries, such as 20%; off for any.",
     "formerly": "The name that it had before: what is remembered under that goes on under this one.",
     "owners": "Who looks after it, where that is somebody else than after everything: e-mail addresses, team:names.",
+    "table_prefix": "What the names of its tables, or folders, begin with.",
+    "tables": "Datasets whose table, or folder, has a name of its own, and which.",
+    "columns": "Columns that are left out, or of which a salted hash is delivered, by dataset.",
+    "rows": "Whose rows are delivered: of which data sources, countries, statuses and tags.",
 }
 """The settings of a destination of any type, and what they mean."""
+
+
+CHOICE = ("table_prefix", "tables", "columns", "rows")
+"""The settings that say what of its datasets a destination gets; ``destinations.choice`` reads them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +233,8 @@ class Entry:
     """The cron lines of those datasets that do not follow ``schedule``."""
     owners: tuple[str, ...] = ()
     """Who looks after it; none: those who look after everything."""
+    choice: Mapping[str, Any] = field(default_factory=dict)
+    """Those of the settings ``CHOICE`` that are there, as in the file."""
 
     @property
     def timetables(self) -> tuple[Timetable, ...]:
@@ -448,6 +458,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
     wanted = options.pop("datasets", "all")
     guard = options.pop("guard", f"{SHARE:.0%}")
     wanted_owners = options.pop("owners", None)
+    choice = {key: options.pop(key) for key in CHOICE if key in options}
     if problem is None and not isinstance(type_, str):
         problem = "it names no type; write  type: duckdb"
     named = habits.datasets if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
@@ -504,6 +515,7 @@ def _entry(name: str, body: Any, line: int) -> Entry:
         formerly=formerly,
         schedules=own,
         owners=owners,
+        choice=choice,
     )
 
 

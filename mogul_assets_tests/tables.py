@@ -27,6 +27,7 @@ def table_of(
     window: Window | None = None,
     window_column: str | None = None,
     generation: str | None = None,
+    read_at: datetime | None = None,
 ) -> Table:
     """``rows`` written to Parquet below ``folder``, sorted by ``key``; by month where there is a window.
 
@@ -49,7 +50,7 @@ def table_of(
         schema=data.schema,
         key=tuple(key),
         files=tuple(files),
-        read_at=datetime.now(UTC),
+        read_at=read_at or datetime.now(UTC),
         window=window,
         window_column=window_column,
     )

@@ -43,6 +43,9 @@ def test_it_is_a_schema_and_the_file_names_it():
         "owners: a@b.org\naccount: {sandbox: true}\ndestinations: {a: {type: files, path: b, owners: [team:c]}}",
         "account: {sandbox: {customers: 3}}\nstore: {path: a}\nledger: {url: {env: URL}}\n",
         "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, datasets: [tags], guard: off}}\n",
+        "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, table_prefix: cm_, tables: {tags: t}}}",
+        "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, columns: {leave_out: {plans: [name]}}}}",
+        "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, columns: {salt: {env: S}}, rows: {}}}",
     ],
 )
 def test_it_takes_what_loads(text):
@@ -64,6 +67,18 @@ def test_it_takes_what_loads(text):
         ("account: {sandbox: true}\ndestinations: {a: {type: files, path: b, format: xls}}", "$.destinations.a.format"),
         ("account: {sandbox: true}\ndestinations: {a: {type: files, path: b, datasets: [x]}}", "$.destinations.a"),
         ("account: {sandbox: true}\ndestinations: {a: {type: files, path: b, hour: 24}}", "$.destinations.a.hour"),
+        (
+            "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, columns: {hash: {tags: [x]}}}}",
+            "$.destinations.a.columns.hash.tags",
+        ),
+        (
+            "account: {sandbox: true}\ndestinations: {a: {type: files, path: b, columns: {salt: x}}}",
+            "$.destinations.a.columns.salt",
+        ),
+        (
+            "account: {sandbox: true}\ndestinations: {a: {type: intercom, token: {env: T}, rows: {}}}",
+            "$.destinations.a",
+        ),
         ("account: {sandbox: true}\ndestinations: {a: {type: slack, token: x, channels: ['#a']}}", "$.destinations.a"),
     ],
 )

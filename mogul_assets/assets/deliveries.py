@@ -6,6 +6,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from mogul_assets.assets.chosen import Sent, as_chosen
 from mogul_assets.assets.common import StoreResource, failures, months
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.catalog.columns import Dataset
@@ -107,11 +109,12 @@ class DestinationIOManager(dg.ConfigurableIOManager):
             except DestinationUnreachable as error:
                 self._unreachable = error, datetime.now(UTC)
                 raise
-        context.add_output_metadata(metadata_of(delivered, table))
+        (sent,) = delivered.sent or (table,)
+        context.add_output_metadata(metadata_of(delivered, sent))
         if delivered.outcome is Outcome.SUPERSEDED:
             context.log.warning(f"{delivered.location} already holds a newer generation: nothing was changed")
         if context.has_asset_partitions and table.window is not None:
-            _per_partition(context, table)
+            _per_partition(context, sent)
 
     def load_input(self, context: dg.InputContext) -> Any:
         raise TypeError(
@@ -131,7 +134,8 @@ class DestinationIOManager(dg.ConfigurableIOManager):
 def deliver(
     destination: Destination, table: Table, store: StoreResource, *, guard: float | None = None, again: bool = False
 ) -> Delivered:
-    """Deliver, and remember what arrived, or why it did not and when it is tried again.
+    """Deliver what the destination chooses of the table, and remember what arrived, or why it did not and when it is
+    tried again.
 
     ``guard`` is the share of its rows that may be gone (``None``: all). ``again`` says that this is a further try.
 
@@ -143,9 +147,9 @@ def deliver(
         return tell(destination, [table], store, [table.dataset], again=again)
     opened, began = store.open(), time.monotonic()
     try:
-        _guarded(opened, destination, table, guard)
-        with discreet(destination):
-            delivered = destination.deliver(table)
+        with discreet(destination), as_chosen(destination.chooses, [table], opened) as (sent,):
+            _guarded(opened, destination, table, sent, guard)
+            delivered = replace(destination.deliver(sent.table), sent=(sent.table,))
     except Exception as error:
         _failed(opened, destination, table.dataset, error, again=again)
         raise
@@ -158,15 +162,17 @@ def deliver(
             seconds=delivered.seconds or time.monotonic() - began,
             location=delivered.location,
             anew=delivered.anew,
+            sent=sent.table,
+            chosen=sent.mark,
         )
     else:
         opened.superseded(destination.name, table.dataset)
     return delivered
 
 
-def _guarded(store: Store, destination: Destination, table: Table, share: float | None) -> None:
+def _guarded(store: Store, destination: Destination, table: Table, sent: Sent, share: float | None) -> None:
     """Raises ``DeliveryHeld`` where more than that share of what was delivered last is gone."""
-    if lost := store.lost(destination.name, table, share):
+    if lost := store.lost(destination.name, table, share, sent=sent.table, chosen=sent.mark):
         raise DeliveryHeld(
             f"{destination.name}: {table.dataset} had {lost}: the old data stands",
             remedy=f"if that is meant: mogul sync {destination.name} --allow-loss",
@@ -192,11 +198,13 @@ def tell(
     """
     opened = store.open()
     try:
-        with discreet(destination):
+        with discreet(destination), as_chosen(destination.chooses, tables, opened) as those:
+            sent = tuple(one.table for one in those)
             if isinstance(destination, Messenger):
-                delivered = destination.tell(tables, anew=anew)
+                delivered = destination.tell(sent, anew=anew)
             else:
-                delivered = destination.deliver(tables[0])
+                delivered = destination.deliver(sent[0])
+            delivered = replace(delivered, sent=sent)
     except Exception as error:
         for name in datasets:
             _failed(opened, destination, name, error, again=again)
@@ -278,7 +286,7 @@ def delivery_key(entry: Entry, dataset: str) -> dg.AssetKey:
 
 def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: Month) -> dg.AssetsDefinition:
     windowed = dataset.window is not None and entry.partitioned
-    problem = cannot_run(destination)
+    problem, name, shape = cannot_run(destination), *as_it_arrives(destination, dataset)
 
     @dg.asset(
         key=delivery_key(entry, dataset.name),
@@ -291,12 +299,18 @@ def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: M
         backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
         pool=f"deliver_{entry.name}",
         tags={DESTINATION: entry.name},
-        metadata={"dagster/column_schema": column_schema(dataset), "dagster/table_name": dataset.name},
+        metadata={"dagster/column_schema": column_schema(shape), "dagster/table_name": name},
     )
     def delivery(table: Table) -> Table:
         return table
 
     return delivery
+
+
+def as_it_arrives(destination: Destination, dataset: Dataset) -> tuple[str, Dataset]:
+    """The name that a dataset has there, and its columns. Of one that is configured wrong nobody knows."""
+    choice = destination.chooses
+    return choice.name(dataset.name), choice.shape(dataset)
 
 
 def cannot_run(destination: Destination) -> str:
@@ -347,8 +361,15 @@ def metadata_of(delivered: Delivered, table: Table) -> Mapping[str, Any]:
         "generation": table.generation,
         "read at": dg.MetadataValue.timestamp(table.read_at),
         **({"window": str(table.window)} if table.window is not None else {}),
+        **chosen_of(table),
         **dict(delivered.details),
     }
+
+
+def chosen_of(table: Table) -> Mapping[str, str]:
+    """What was chosen of a table that was sent, in words."""
+    said = {what: text for what, text in table.choice.items() if what != "dataset"}
+    return {**said, "table": table.dataset} if "dataset" in table.choice else said
 
 
 def _per_partition(context: dg.OutputContext, table: Table) -> None:

@@ -19,6 +19,7 @@ from mogul_assets.assets.deliveries import (
     KINDS,
     NEWS_ASSET,
     DestinationIOManager,
+    as_it_arrives,
     cannot_run,
     delivery_key,
     metadata_of,
@@ -132,15 +133,15 @@ def together_assets(entry: Entry, destination: Destination, since: Month) -> dg.
         with failures():
             tables = [standing(context.resources.store.open(), name, since=since) for name in entry.datasets]
             delivered = _told(context, entry, tables, entry.datasets)
-        for table in tables:
+        for name, table in zip(entry.datasets, delivered.sent, strict=True):
             metadata = {**metadata_of(delivered, table), "dagster/row_count": table.rows}
-            yield dg.MaterializeResult(asset_key=delivery_key(entry, table.dataset), metadata=metadata)
+            yield dg.MaterializeResult(asset_key=delivery_key(entry, name), metadata=metadata)
 
     return told
 
 
 def _spec(entry: Entry, dataset: str, upstream: dg.AssetKey, what: str, destination: Destination) -> dg.AssetSpec:
-    problem = cannot_run(destination)
+    problem, (_, shape) = cannot_run(destination), as_it_arrives(destination, DATASETS[dataset])
     return dg.AssetSpec(
         delivery_key(entry, dataset),
         deps=[upstream],
@@ -149,7 +150,7 @@ def _spec(entry: Entry, dataset: str, upstream: dg.AssetKey, what: str, destinat
         description=f"To {entry.name} ({entry.type}): {what}.{past(entry, dataset)}{problem}",
         kinds={KINDS.get(entry.type, entry.type)},
         tags={DESTINATION: entry.name},
-        metadata={"dagster/column_schema": column_schema(DATASETS[dataset])},
+        metadata={"dagster/column_schema": column_schema(shape)},
     )
 
 

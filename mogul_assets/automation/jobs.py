@@ -10,11 +10,13 @@ from dagster._core.storage.tags import RETRY_ON_ASSET_OR_OP_FAILURE_TAG
 from pydantic import Field
 
 from mogul_assets import editing, refresh, running
+from mogul_assets.assets.chosen import to_be_held
 from mogul_assets.assets.common import StoreResource, failures, generation_of
 from mogul_assets.assets.deliveries import (
     DESTINATION,
     NEWS_ASSET,
     DestinationIOManager,
+    chosen_of,
     deliver,
     delivery_key,
     discreet,
@@ -80,12 +82,21 @@ def refresh_range(store: Store, since: Month, now: datetime) -> dict[str, str]:
 
 
 def deliver_range(
-    store: Store, destination: str, datasets: Sequence[str], since: Month, now: datetime
+    store: Store,
+    destination: str,
+    datasets: Sequence[str],
+    since: Month,
+    now: datetime,
+    *,
+    choice: Mapping[str, Any] | None = None,
 ) -> dict[str, str]:
-    """The run tags that make a delivery cover every month that the destination does not hold as the store does."""
+    """The run tags that make a delivery cover every month that the destination does not hold as the store does.
+
+    ``choice``: the settings that say what of that it is to hold.
+    """
     this = Month.of(now)
     windowed = [name for name in datasets if DATASETS[name].window is not None]
-    stale = [store.stale_from(destination, name) for name in windowed]
+    stale = [store.stale_from(destination, name, to_be_held(choice or {}, name, store)) for name in windowed]
     never = any(store.watermark(destination, name).delivered_at is None for name in windowed)
     first = since if never else min([month for month in stale if month is not None], default=this)
     return partition_range(min(max(first, since), this), this)
@@ -94,7 +105,7 @@ def deliver_range(
 def delivery_tags(store: Store, entry: Entry, datasets: Sequence[str], since: Month, now: datetime) -> dict[str, str]:
     """The run tags that make a delivery of these datasets cover what it has to: none where nothing is by month."""
     by_month = entry.partitioned and any(DATASETS[name].window is not None for name in datasets)
-    return deliver_range(store, entry.name, datasets, since, now) if by_month else {}
+    return deliver_range(store, entry.name, datasets, since, now, choice=entry.choice) if by_month else {}
 
 
 def delivery(
@@ -179,15 +190,22 @@ def operations(settings: Settings) -> Sequence[dg.JobDefinition]:
             wanted = (MOVEMENT_NEWS.name,) if entry.real_time else entry.datasets
             tables = [refresh.standing(store.open(), name, since=since) for name in wanted]
             if entry.habits.messages:
-                sent = dict.fromkeys(entry.datasets, tell(destination, tables, store, entry.datasets, anew=True))
+                done = dict.fromkeys(entry.datasets, tell(destination, tables, store, entry.datasets, anew=True))
             else:
                 guard = None if config.allow_loss else entry.guard
-                sent = {table.dataset: deliver(destination, table, store, guard=guard) for table in tables}
-            for name, delivered in sent.items():
+                done = {table.dataset: deliver(destination, table, store, guard=guard) for table in tables}
+            for name, delivered in done.items():
+                said = [
+                    chosen_of(table) for table in delivered.sent if table.choice.get("dataset", table.dataset) == name
+                ]
                 context.log_event(
                     AssetMaterialization(
                         delivery_key(entry, name),
-                        metadata={"dagster/row_count": delivered.rows, "location": delivered.location},
+                        metadata={
+                            "dagster/row_count": delivered.rows,
+                            "location": delivered.location,
+                            **{what: text for one in said for what, text in one.items()},
+                        },
                     )
                 )
 

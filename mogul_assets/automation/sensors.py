@@ -7,6 +7,7 @@ looks first at what is queued or running. That and a run's key keep a delivery f
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import dagster as dg
 
+from mogul_assets.assets.chosen import settings_to_be_held
 from mogul_assets.assets.deliveries import ATTEMPT
 from mogul_assets.automation.jobs import REFRESH, delivery
 from mogul_assets.automation.runs import served, under_way
@@ -60,9 +62,7 @@ def on_refresh_sensor(
         if waits_for is not None:
             return dg.SkipReason(f"waits for the run {waits_for.run_id[:8]} ({waits_for.job_name})")
         context.update_cursor(newest)
-        newer = [
-            name for name, generation in standing.items() if generation > opened.watermark(entry.name, name).generation
-        ]
+        newer = [name for name, stands in standing.items() if _newer(stands, opened.watermark(entry.name, name))]
         if not newer:
             return dg.SkipReason(f"{entry.name} holds what the store does")
         return delivery(opened, entry, newer, run_key=newest, tags={}, since=since, now=clock())
@@ -70,23 +70,43 @@ def on_refresh_sensor(
     return sensor
 
 
-def _standing(store: Store, entry: Entry) -> dict[str, str]:
-    """The generation that stands, for each of the destination's datasets that was ever read."""
+@dataclass(frozen=True, slots=True)
+class _Stands:
+    """The generation of a dataset, and what the settings choose of it for the destination."""
+
+    generation: str
+    chosen: str
+
+
+def _standing(store: Store, entry: Entry) -> dict[str, _Stands]:
+    """What stands, for each of the destination's datasets that was ever read."""
     groups = {name: group_of(DATASETS[name]) for name in entry.datasets}
     pointers = {group: store.pointer(group) for group in set(groups.values())}
-    return {name: pointer.generation for name, group in groups.items() if (pointer := pointers[group]) is not None}
+    return {
+        name: _Stands(pointer.generation, settings_to_be_held(entry.choice, name))
+        for name, group in groups.items()
+        if (pointer := pointers[group]) is not None
+    }
 
 
-def _bringing(runs: Sequence[dg.DagsterRun], standing: Mapping[str, str]) -> dg.DagsterRun | None:
+def _newer(stands: _Stands, mark: Watermark) -> bool:
+    return stands.generation > mark.generation or stands.chosen != mark.chosen.settings
+
+
+def _bringing(runs: Sequence[dg.DagsterRun], standing: Mapping[str, _Stands]) -> dg.DagsterRun | None:
     """A refresh among the runs that has brought something of what stands, and may bring more."""
-    brought = {generation.rpartition("-")[2] for generation in standing.values()}
+    brought = {stands.generation.rpartition("-")[2] for stands in standing.values()}
     return next((run for run in runs if run.job_name == REFRESH and run.run_id[:4] in brought), None)
 
 
-def _run_key(entry: Entry, standing: Mapping[str, str]) -> str:
+def _run_key(entry: Entry, standing: Mapping[str, _Stands]) -> str:
     """Names what stands: its newest generation, and all of them, since datasets need not move together."""
-    all_ = sha256("\n".join(f"{name} {generation}" for name, generation in standing.items()).encode()).hexdigest()
-    return f"{entry.name}@{max(standing.values(), default='')}-{all_[:8]}"
+    text = "\n".join(f"{name} {stands.generation}{stands.chosen}" for name, stands in standing.items())
+    return f"{entry.name}@{_newest(standing)}-{sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _newest(standing: Mapping[str, _Stands]) -> str:
+    return max((stands.generation for stands in standing.values()), default="")
 
 
 def retries_sensor(
@@ -140,7 +160,7 @@ def _due(store: Store, entry: Entry, now: datetime) -> dict[str, Watermark]:
 def _retry(store: Store, entry: Entry, marks: Mapping[str, Watermark], since: Month, now: datetime) -> dg.RunRequest:
     attempt = max(mark.attempts for mark in marks.values()) + 1
     due = max(mark.due_at for mark in marks.values() if mark.due_at is not None)
-    newest = max(_standing(store, entry).values(), default="")
+    newest = _newest(_standing(store, entry))
     return delivery(
         store,
         entry,

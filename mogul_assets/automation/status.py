@@ -119,7 +119,8 @@ class Standing:
 
     def _settings(self) -> str:
         # What is wrong with an entry may be that a secret stands in it.
-        shown = {name: "…" if self.problem is not None else _value(one) for name, one in self.entry.options.items()}
+        settings = {**self.entry.options, **self.entry.choice}
+        shown = {name: "…" if self.problem is not None else _value(one) for name, one in settings.items()}
         return "### Settings\n\n" + _table(("Setting", "Value"), [("type", self.entry.type), *shown.items()])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -74,6 +75,24 @@ class Group(StrEnum):
     """Kept in the store for other datasets to build on; no asset, never delivered."""
 
 
+@dataclass(frozen=True, slots=True)
+class About:
+    """The columns by which a row names the customer that it is about.
+
+    ``uuid`` is ChartMogul's id of it; ``record`` the data source and the customer's id in that, which name a record
+    that was merged into it, too. ``words`` hold its names and addresses: what a text that tells of it quotes.
+    """
+
+    uuid: str | None = None
+    record: tuple[str, str] | None = None
+    words: tuple[str, ...] = ()
+
+    def among(self, columns: Collection[str], spelled: Callable[[str], str] = str) -> About:
+        """What of it a table of these columns, ``spelled`` its own way, can be asked by: an older one lacks some."""
+        record = self.record if self.record and {*map(spelled, self.record)} <= {*columns} else None
+        return About(self.uuid if self.uuid and spelled(self.uuid) in columns else None, record)
+
+
 @dataclass(frozen=True)
 class Dataset:
     """One dataset.
@@ -82,7 +101,11 @@ class Dataset:
     dataset is kept and replaced; ``None`` is a snapshot, read whole. ``read`` is the account read that the
     rows come from; ``each`` the path of the repeated element in it that makes a row (``None``: the entry
     itself). ``references`` are columns that should be found in another dataset's column: a list read
-    minutes apart may lack it, so only those marked ``within_read`` must hold.
+    minutes apart may lack it, so only those marked ``within_read`` must hold. ``identity`` is what makes a row
+    the same through time, where that is not the key. ``fleeting`` columns, never null, get other values without
+    the row having changed. ``about`` says whose a row is, where
+    rows are a customer's: what is removed when the customer is forgotten. A row that refers to such a row within its
+    read goes with it.
     """
 
     name: str
@@ -94,6 +117,9 @@ class Dataset:
     each: str | None = None
     window: str | None = None
     references: tuple[Reference, ...] = ()
+    identity: tuple[str, ...] = ()
+    fleeting: tuple[str, ...] = ()
+    about: About | None = None
 
     @cached_property
     def schema(self) -> pa.Schema:

@@ -7,7 +7,7 @@ amounts in the account's currency, source amounts in the invoice's.
 
 from __future__ import annotations
 
-from mogul_assets.catalog.columns import Column, Dataset, Group, Kind, Reference
+from mogul_assets.catalog.columns import About, Column, Dataset, Group, Kind, Reference
 
 INVOICE_STATUSES = ("open", "paid", "refunded", "written_off", "voided")
 """ChartMogul's enum of ``invoices.status``: the position is the number."""
@@ -81,6 +81,7 @@ CONTACTS = Dataset(
     description="People at the customers.",
     key=("uuid",),
     read="contacts",
+    about=About("customer_uuid", ("data_source_uuid", "customer_external_id"), ("email",)),
     columns=(
         _text("uuid", "ChartMogul's id of the contact (con_…).", nullable=False),
         _text("customer_uuid", "The customer the contact belongs to; null after some merges."),
@@ -132,6 +133,7 @@ CUSTOM_ATTRIBUTES = Dataset(
     key=("customer_uuid", "name"),
     read="customers",
     each="attributes.custom",
+    about=About("customer_uuid"),
     columns=(
         _text("customer_uuid", "The customer (cus_…).", "^uuid", nullable=False),
         _text("name", "The attribute's name.", nullable=False),
@@ -153,6 +155,7 @@ SOURCE_CUSTOMERS = Dataset(
     key=("data_source_uuid", "external_id"),
     read="customers",
     each="data_source_uuids",
+    about=About("uuid", ("data_source_uuid", "external_id"), ("full_name", "email", "description")),
     columns=(
         _int("customer_id", "Number of the (calculated) customer that the record belongs to.", "^id"),
         _text("uuid", "ChartMogul's id of that customer (cus_…).", "^uuid"),
@@ -184,6 +187,7 @@ INVOICES = Dataset(
     description="Invoices, disabled and invalid ones included.",
     key=("uuid",),
     read="invoices",
+    about=About("customer_uuid", ("data_source_uuid", "data_source_customer_external_id")),
     columns=(
         _text("uuid", "ChartMogul's id of the invoice (inv_…).", nullable=False),
         _text("external_id", "The invoice's number in its billing system."),
@@ -223,6 +227,7 @@ INVOICE_LINE_ITEMS = Dataset(
     key=("uuid",),
     read="invoices",
     each="line_items",
+    about=About("customer_uuid"),
     columns=(
         _text("uuid", "ChartMogul's id of the line item (li_…).", nullable=False),
         _text("external_id", "The line item's id in its billing system."),
@@ -291,6 +296,7 @@ SUBSCRIPTION_EVENTS = Dataset(
     description="What happened, or is scheduled to happen, to subscriptions.",
     key=("id",),
     read="subscription_events",
+    about=About(record=("data_source_uuid", "data_source_customer_external_id")),
     columns=(
         _int("id", "ChartMogul's number of the event.", nullable=False),
         _text("data_source_uuid", "The data source (ds_…)."),
@@ -343,6 +349,7 @@ TAGS = Dataset(
     key=("customer_uuid", "tag"),
     read="customers",
     each="attributes.tags",
+    about=About("customer_uuid"),
     columns=(
         _text("customer_uuid", "The customer (cus_…).", "^uuid", nullable=False),
         _text("tag", "The tag.", nullable=False),
@@ -357,6 +364,7 @@ TRANSACTIONS = Dataset(
     key=("uuid",),
     read="invoices",
     each="transactions",
+    about=About("customer_uuid"),
     columns=(
         _text("uuid", "ChartMogul's id of the transaction (tr_…).", nullable=False),
         _text("external_id", "The transaction's id in its billing system."),
@@ -400,6 +408,7 @@ CUSTOMERS = Dataset(
     description="Customers as ChartMogul's customer list shows them, merged records folded into one.",
     key=("uuid",),
     read="customers",
+    about=About("uuid", ("data_source_uuid", "external_id"), ("name", "email", "company")),
     columns=(
         _text("uuid", "ChartMogul's id of the customer (cus_…).", nullable=False),
         _int("id", "ChartMogul's number of the customer."),
@@ -453,6 +462,7 @@ MRR_MOVEMENTS = Dataset(
     key=("uuid",),
     window="date",
     read="activities",
+    about=About("customer_uuid", ("billing_connector_uuid", "customer_external_id"), ("customer_name",)),
     columns=(
         _moment("date", "When the movement happened, or will.", nullable=False),
         _text("customer_name", "The customer's company, or name.", "customer-name"),
@@ -492,6 +502,8 @@ MRR_MOVEMENTS = Dataset(
         Reference("customer_uuid", "customers", "uuid"),
         Reference("billing_connector_uuid", "data_sources", "uuid"),
     ),
+    identity=("movement_key",),
+    fleeting=("uuid", "rank"),
 )
 
 CUSTOMER_RECORDS = Dataset(
@@ -500,6 +512,7 @@ CUSTOMER_RECORDS = Dataset(
     description="The entries of the customer list, before payments and plans are joined to them.",
     key=("uuid",),
     read="customers",
+    about=About("uuid", ("data_source_uuid", "external_id"), ("name", "email", "company")),
     columns=tuple(column for column in CUSTOMERS.columns if column.source is not None),
 )
 
@@ -509,6 +522,11 @@ MOVEMENT_NEWS = Dataset(
     description="Movements of the last weeks and those dated ahead, each with its customer: what messages tell.",
     key=("uuid",),
     read="news",
+    about=About(
+        "customer_uuid",
+        ("billing_connector_uuid", "customer_external_id"),
+        ("customer_name", "customer_email", "customer_company"),
+    ),
     columns=(
         _text("uuid", "ChartMogul's id of the movement.", nullable=False),
         _text("movement_key", "Our stable identity of it.", nullable=False),

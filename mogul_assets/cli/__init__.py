@@ -35,9 +35,10 @@ COMMANDS = {
     "alerts": "What is wrong now, since when, and who was told.",
     "metrics": "The same for Prometheus, once or on a port.",
     "destinations": "Which there are; pause, change and remove them; whether each may do what it must.",
+    "forget-customer": "Remove one customer from all that is kept here; list what lies elsewhere.",
     "sandbox": "A pretend ChartMogul account, until Ctrl-C.",
 }
-"""What there is, and the line that says so: each is ``command`` in the module of its name."""
+"""What there is, and the line that says so: each is ``command`` in the module of its name (``_`` for ``-``)."""
 
 OK, FAILED, WRONG, INTERRUPTED = 0, 1, 2, 130
 EXIT_CODES = {
@@ -75,7 +76,7 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"{__name__}.{cmd_name}").command
+        command: click.Command = import_module(f"{__name__}.{cmd_name.replace('-', '_')}").command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

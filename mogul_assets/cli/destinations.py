@@ -17,6 +17,7 @@ from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.configured import Misconfigured
 from mogul_assets.errors import ConfigurationError
+from mogul_assets.settings import Entry
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ def show(project: Project, name: str, *, as_json: bool) -> int:
         entry.type,
         entries.when(entry),
         entry.paused,
-        {key: _discreet(destination, value) for key, value in entry.options.items()},
+        {key: _discreet(destination, value) for key, value in {**entry.options, **entry.choice}.items()},
         {} if problem else {key: value for key, value in asdict(destination.capabilities).items() if value is not None},
         problem,
         tuple(Arrived(dataset, mark.delivered_at, mark.rows, mark.error) for dataset, mark in marks),
@@ -230,7 +231,8 @@ def show(project: Project, name: str, *, as_json: bool) -> int:
     rows = {
         "type": found.type,
         "when": found.when,
-        **found.settings,
+        **(found.settings if problem else {key: found.settings[key] for key in entry.options}),
+        **({} if problem else _chosen(entry, destination)),
         **{f"can take: {key}": value for key, value in found.capabilities.items()},
         **({"problem": problem} if problem else {}),
     }
@@ -241,6 +243,14 @@ def show(project: Project, name: str, *, as_json: bool) -> int:
         title="\nlast deliveries",
     )
     return FAILED if problem else OK
+
+
+def _chosen(entry: Entry, destination: Destination) -> Mapping[str, Any]:
+    """What it gets of its datasets, in the words of ``preview``."""
+    choice = destination.chooses
+    told = {name: {"table": choice.name(name), **choice.told(name)} for name in entry.datasets if choice.told(name)}
+    said = {f"{name}: {what}": text for name, one in told.items() for what, text in one.items() if what != "dataset"}
+    return said | ({"salt": choice.columns.salt.model_dump()} if choice.columns.salt else {})
 
 
 def _discreet(destination: Destination, value: Any) -> Any:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 import click
 import pyarrow.dataset as ds
 
+from mogul_assets.assets.chosen import as_chosen
+from mogul_assets.assets.deliveries import chosen_of
 from mogul_assets.catalog.datasets import MOVEMENT_NEWS
 from mogul_assets.cli import OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
@@ -21,10 +23,14 @@ from mogul_assets.store.table import Table
 
 @dataclass(frozen=True)
 class Previewed:
-    """A dataset and what its delivery would do; ``first`` are rows as they are in the store, where asked for."""
+    """A dataset and what its delivery would do; ``choice`` says what of it the destination's settings choose.
+
+    ``first`` are rows as they would be sent, where asked for.
+    """
 
     dataset: str
     preview: Preview
+    choice: Mapping[str, str] = field(default_factory=dict)
     first: tuple[tuple[str, ...], ...] = ()
 
 
@@ -62,9 +68,13 @@ def command(
     place = project.destination(destination)
     wanted = (MOVEMENT_NEWS.name,) if entry.real_time else (dataset,) if dataset else entry.datasets
     tables = [standing(project.store, name, since=project.settings.account.since) for name in wanted]
-    if folder is not None:
-        return _written(place.rendered(tables, datetime.now(UTC)), folder, destination)
-    seen = [Previewed(table.dataset, place.preview(table), _first(table, rows)) for table in tables]
+    with as_chosen(place.chooses, tables, project.store) as sent:
+        if folder is not None:
+            return _written(place.rendered([one.table for one in sent], datetime.now(UTC)), folder, destination)
+        seen = [
+            Previewed(name, place.preview(one.table), chosen_of(one.table), _first(one.table, rows))
+            for name, one in zip(wanted, sent, strict=True)
+        ]
     if as_json:
         shown.as_json(seen)
         return OK
@@ -79,6 +89,9 @@ def command(
             for s in seen
         ),
     )
+    for one in seen:
+        for what, said in one.choice.items():
+            click.echo(f"{one.dataset}: {what}: {said}")
     for one in seen:
         if dataset:
             shown.table(("column", "type"), one.preview.columns, title="")

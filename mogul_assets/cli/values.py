@@ -21,7 +21,10 @@ from mogul_assets.timetable import NAMED_SCHEDULES
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+")
 """What is taken for a variable's name where no ``{env: …}`` says so: an access key has no underscore."""
 
-_OF_ANY: Mapping[str, Any] = {"schedule": str, "time_zone": str, "guard": str, "formerly": str, "datasets": list[str]}
+_OF_ANY: Mapping[str, Any] = {
+    **dict.fromkeys(("schedule", "time_zone", "guard", "formerly", "table_prefix"), str),
+    "datasets": list[str],
+}
 """The settings of any destination that are no plain YAML."""
 
 

@@ -13,7 +13,9 @@ from dagster import Config, ConfigurableResource
 from pydantic import Field
 
 from mogul_assets import settings
+from mogul_assets.destinations.choice import Choice
 from mogul_assets.errors import DestinationRefused
+from mogul_assets.store.person import Person
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Window
 
@@ -41,6 +43,8 @@ class Delivered:
     anew: bool = False
     """Whether the table, or a column of it, was not there at the last delivery: outside of the window it is empty,
     or null."""
+    sent: tuple[Table, ...] = ()
+    """The tables as they went there, where that was to be chosen first; their files are gone by now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +108,27 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
 
     EXAMPLE: ClassVar[Mapping[str, Any]] = {}
     """Options that make a destination of this type, as they would stand in ``mogul.yaml``."""
+    CHOOSES: ClassVar[tuple[str, ...]] = settings.CHOICE
+    """Which of these settings mean something to this type."""
+    NEEDS: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """Columns by dataset that it cannot do without, as they are; beside keys and windows."""
 
     name: str = Field(description="The destination's name in mogul.yaml, unique in it.")
+    choice: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What of its datasets it gets: table_prefix, tables, columns and rows of its entry.",
+    )
+
+    @property
+    def chooses(self) -> Choice:
+        """Raises ``ConfigurationError`` where its settings cannot be read."""
+        return Choice.of(self.choice)
 
     def secrets(self) -> list[Secret]:
         """The secrets among the settings, by the names of their variables."""
         values = (getattr(self, name) for name in type(self).model_fields)
-        return [value for value in values if isinstance(value, Secret)]
+        salt = self.chooses.columns.salt
+        return [*(one for one in values if isinstance(one, Secret)), *([Secret(env=salt.env)] if salt else [])]
 
     @property
     @abstractmethod
@@ -152,6 +170,21 @@ class Destination(ConfigurableResource, ABC):  # type: ignore[type-arg]
     @abstractmethod
     def forget(self) -> list[Leftover]:
         """What removing the destination from the file leaves. Removes nothing."""
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        """What may tell of a customer there once the store has forgotten it, and how to remove it. Removes nothing.
+
+        ``datasets`` are those delivered there whose rows are customers'.
+        """
+        return [Leftover(f"its rows of {', '.join(datasets)}", f"mogul sync {self.name}")] if datasets else []
+
+    def versions(self) -> Sequence[str]:
+        """The datasets whose older rows are kept there, so that no delivery removes a customer's: ``erase`` does."""
+        return ()
+
+    def erase(self, person: Person, datasets: Sequence[str]) -> int:  # noqa: ARG002 - as declared
+        """Remove a customer's rows from these datasets' tables there, of every age; how many those were."""
+        return 0
 
     @abstractmethod
     def last_delivery(self, dataset: str) -> datetime | None:

@@ -24,14 +24,14 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from mogul_assets.catalog.columns import Kind
-from mogul_assets.destinations.base import Capabilities, Outcome, Permission, Secret
+from mogul_assets.destinations.base import Capabilities, Leftover, Outcome, Permission, Secret
 from mogul_assets.destinations.bigquery_errors import REASONS, job_of, told
 from mogul_assets.destinations.bigquery_session import BigQuerySession, fields, held
 from mogul_assets.destinations.columns import conformed, conforms, description
 from mogul_assets.destinations.dialect import Dialect, Statements, There, kind_of, utc
 from mogul_assets.destinations.log import Entry
 from mogul_assets.destinations.trial import Trial
-from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse
+from mogul_assets.destinations.warehouse import Conflict, Session, Transacted, Warehouse
 from mogul_assets.errors import (
     ConfigurationError,
     DestinationRefused,
@@ -159,6 +159,10 @@ class BigQueryDestination(Warehouse):
         default=None, gt=0, description="A statement that would read more bytes fails instead, and costs nothing."
     )
 
+    BACKUPS: ClassVar[Leftover] = Leftover(
+        "deleted rows in time travel and fail-safe storage",
+        "nothing earlier: after max_time_travel_hours of the dataset, and 7 days more",
+    )
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "project": "my-project",
         "dataset": "chartmogul",
@@ -326,33 +330,36 @@ class BigQueryDestination(Warehouse):
 
     def transact(
         self, session: Session, table: Table, statements: Statements, entry: Callable[[Outcome], Entry]
-    ) -> Entry:
+    ) -> Transacted:
         """One script, asked for by its job's id where the answer was lost."""
         assert isinstance(session, BigQuerySession)
         done = entry(Outcome.DELIVERED)
         script, job = self.script(table, statements, entry), session.new_id(done.delivery_id)
         try:
-            ((newer, inserted),) = session.rows(script, job)
+            ((newer, deleted, inserted, standing),) = session.rows(script, job)
         except Exception as error:
             if job_of(error) or not isinstance(told(error), DestinationUnavailable):
                 raise  # a script that fails is rolled back
             found = self._settled(table, job)
             if found is None:
                 raise
-            ((newer, inserted),) = found
+            ((newer, deleted, inserted, standing),) = found
         if newer:
-            return entry(Outcome.SUPERSEDED)
-        self._whole(table, inserted)
-        return entry(Outcome.DELIVERED)
+            return Transacted(entry(Outcome.SUPERSEDED))
+        self._whole(table, standing)
+        return Transacted(entry(Outcome.DELIVERED), deleted, inserted)
 
     def script(self, table: Table, statements: Statements, entry: Callable[[Outcome], Entry]) -> str:
-        """The transaction; its one row says how many newer deliveries there are, and how many rows it inserted."""
+        """The transaction; its one row says how many newer deliveries there are, and how many rows it deleted and
+        inserted, and how many there are then that must be as many as the table has.
+        """
         delivered, superseded = (
             self.dialect.logged(self._log_path, entry(outcome), now="CURRENT_TIMESTAMP()")
             for outcome in (Outcome.DELIVERED, Outcome.SUPERSEDED)
         )
+        renew = f"\n  {statements.renew};" if statements.renew else ""
         return f"""\
-DECLARE newer, inserted INT64 DEFAULT 0;
+DECLARE newer, deleted, inserted, standing INT64 DEFAULT 0;
 BEGIN TRANSACTION;
 {statements.lock};
 SET newer = ({statements.superseded});
@@ -362,9 +369,11 @@ IF newer > 0 THEN
   COMMIT TRANSACTION;
 ELSE
   {statements.delete};
+  SET deleted = @@row_count;{renew}
   {statements.insert};
   SET inserted = @@row_count;
-  IF inserted = {table.rows} THEN
+  SET standing = {f"({statements.standing})" if statements.standing else "inserted"};
+  IF standing = {table.rows} THEN
     {delivered};
     {statements.prune};
     COMMIT TRANSACTION;
@@ -372,7 +381,7 @@ ELSE
     ROLLBACK TRANSACTION;
   END IF;
 END IF;
-SELECT newer, inserted;"""
+SELECT newer, deleted, inserted, standing;"""
 
     def _settled(self, table: Table, job: str) -> Sequence[tuple[Any, ...]] | None:
         """What came of a script whose answer was lost: ``None`` where it did nothing. One that still runs is cancelled.

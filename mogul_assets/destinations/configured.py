@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from pydantic.fields import FieldInfo
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Capabilities, Delivered, Destination, Leftover, Permission, Preview
+from mogul_assets.destinations.choice import judge
+from mogul_assets.destinations.history import ALL, KeepsHistory
 from mogul_assets.destinations.messenger import LedgerResource, Messenger
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, describe
@@ -47,6 +49,9 @@ class Misconfigured(Destination):
     def forget(self) -> list[Leftover]:
         raise self.error()
 
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        raise self.error()
+
     def last_delivery(self, dataset: str) -> datetime | None:
         return None
 
@@ -62,7 +67,10 @@ LINKS = "links"
 STORE = "links_store"
 """The field that this other destination is handed over by."""
 
-_HANDED = {CONNECTION, LEDGER, STORE}
+CHOSEN = "choice"
+"""The field that says what of its datasets a destination gets: settings of any type, beside its own."""
+
+_HANDED = {CONNECTION, LEDGER, STORE, CHOSEN}
 
 
 def configured(
@@ -93,12 +101,30 @@ def configured(
         takes = ", ".join(name for name in DATASETS if destination.capabilities.takes(name))
         problem = f"{entry.type} does not take {', '.join(refused)}; it takes {takes}"
         return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
+    try:
+        _judge_choice(entry, destination)
+    except ConfigurationError as error:
+        return Misconfigured(name=entry.name, problem=f"{place}: {error}")
+    kept = destination.history if isinstance(destination, KeepsHistory) else []
+    if absent := [name for name in kept if name not in (*entry.datasets, ALL)]:
+        problem = f"history: {', '.join(absent)} is not delivered there; it takes {', '.join(entry.datasets)}"
+        return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     if isinstance(destination, Messenger) and destination.real_time is not entry.real_time:
         problem = "schedule is real_time, and period is not; leave period out"
         if destination.real_time:
             problem = f"{entry.type} tells movements as they happen; write  schedule: real_time"
         return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     return destination
+
+
+def _judge_choice(entry: Entry, destination: Destination) -> None:
+    if entry.choice and destination.choice != entry.choice:
+        kind = type(destination).__name__
+        raise ConfigurationError(
+            f"{', '.join(entry.choice)}: a {kind} of your own takes its place, and was made without",
+            remedy=f"make it with them: {kind}(choice={{…}})",
+        )
+    judge(destination.choice, entry.datasets, of=entry.type, chooses=destination.CHOOSES, needs=destination.NEEDS)
 
 
 def _made(
@@ -126,7 +152,7 @@ def _made(
             options.setdefault(name, value)
     if STORE in kind.model_fields and options.get(LINKS) is not None:
         options[STORE] = _named(settings, str(options[LINKS]), others)
-    return kind(name=entry.name, **options)
+    return kind(name=entry.name, **{CHOSEN: dict(entry.choice)}, **options)
 
 
 def _named(settings: Settings, name: str, own: Mapping[str, ConfigurableResource[Any]]) -> Destination:

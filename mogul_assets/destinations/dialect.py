@@ -6,12 +6,13 @@ The statements are the ones that run and the ones that a preview shows.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from mogul_assets.catalog.columns import Kind
+from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint, is_json
 from mogul_assets.destinations.log import KEPT, LOST, Entry
@@ -98,7 +99,7 @@ class There:
 class Statements:
     """A delivery, in its order: ``before`` outside of the transaction, the rest inside.
 
-    ``superseded`` counts newer deliveries to any moment of the window.
+    ``superseded`` counts newer deliveries to any moment of the window. With history ``delete`` closes versions.
     """
 
     before: tuple[str, ...]
@@ -107,6 +108,10 @@ class Statements:
     delete: str
     insert: str
     prune: str
+    renew: str = ""
+    """Between ``delete`` and ``insert``, with history: what changes in versions that stay current."""
+    standing: str = ""
+    """With history, counts the current rows of the window after ``insert``: as many as the table has."""
     rewritten: tuple[str, ...] = ()
     """Columns that ``before`` copies into a new type, told as ``name: old to new``."""
     anew: bool = False
@@ -117,7 +122,7 @@ class Statements:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        return (*self.before, self.delete, self.insert)
+        return (*self.before, self.delete, *filter(None, [self.renew]), self.insert)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,6 +159,8 @@ class Dialect:
     add: str = "ALTER TABLE {table} ADD COLUMN {column} {type}{comment}"
     retype: str = "ALTER TABLE {table} ALTER COLUMN {column} SET DATA TYPE {type}"
     rename: str = "ALTER TABLE {table} RENAME COLUMN {column} TO {to}"
+    rename_table: str = "ALTER TABLE {table} RENAME TO {to}"
+    """``to`` is a name; ``path`` the same with its schema."""
     replaced: tuple[str, ...] = (
         "ALTER TABLE {table} DROP COLUMN {column}",
         "ALTER TABLE {table} RENAME COLUMN {copy} TO {column}",
@@ -302,14 +309,24 @@ class Dialect:
         return " AND ".join(conditions) or "true"
 
     def statements(
-        self, namespace: tuple[str, ...], table: Table, there: There, *, staging: str, now: datetime, at: str
+        self,
+        namespace: tuple[str, ...],
+        table: Table,
+        there: There,
+        *,
+        staging: str,
+        now: datetime,
+        at: str,
+        keeps_history: bool = False,
     ) -> Statements:
         """The delivery of ``table`` from the table ``staging`` (a quoted path) to where ``there`` lies.
 
         Raises:
-            DestinationRefused: for a change of type that could lose values, and names that fold alike.
+            DestinationRefused: for a change of type that could lose values, names that fold alike, and a table there
+                that keeps history where this delivery does not, or the other way round.
         """
-        distinct(table.schema.names, self.fold, at=at)
+        lying = history.versioned(table, at=at) if keeps_history else table
+        distinct(lying.schema.names, self.fold, at=at)
         path, log = self.name(*namespace, table.dataset), self.name(*namespace, LOG)
         before: list[str] = []
         rewritten: list[str] = []
@@ -330,18 +347,18 @@ class Dialect:
         elif there.fingerprint == current and not whole:
             before.append(f"UPDATE {log} SET {self.name('schema_fingerprint')} = '' WHERE {past}")
         if held:
-            evolved, rewritten = self.evolved(path, table, held, there.comments.get(self.fold(table.dataset)), at=at)
+            self._refuse_other(namespace, table, held, at=at, keeps_history=keeps_history)
+            evolved, rewritten = self.evolved(path, lying, held, there.comments.get(self.fold(table.dataset)), at=at)
             before += evolved
         else:
-            before += self.created(path, table.schema, self.clauses(table))
+            before += self.created(path, lying.schema, self.clauses(lying))
         if not there.locked:
             before.append(self.logged(log, _sentinel(table, now)))
-        names = ", ".join(self.name(field.name) for field in table.schema)
-        values = ", ".join(
-            self.parsed.format(self.quote(field.name)) if is_json(field) else self.quote(field.name)
+        values = {
+            field.name: self.parsed.format(self.quote(field.name)) if is_json(field) else self.quote(field.name)
             for field in table.schema
-        )
-        return Statements(
+        }
+        statements = Statements(
             before=tuple(before),
             lock=(
                 f"UPDATE {log} SET {self.name('finished_at')} = {self.moment(now)}"
@@ -352,13 +369,46 @@ class Dialect:
                 f" AND {self.name('generation')} > {self.literal(table.generation)}{self._overlaps(table)}"
             ),
             delete=f"DELETE FROM {path} WHERE {self.within(table)}",
-            insert=f"INSERT INTO {path} ({names}) SELECT {values} FROM {staging}",
+            insert=(
+                f"INSERT INTO {path} ({', '.join(map(self.name, values))})"
+                f" SELECT {', '.join(values.values())} FROM {staging}"
+            ),
             prune=(
                 f"DELETE FROM {log} WHERE {dataset} AND {outcome} <> {self.literal(CREATED)}"
                 f" AND {self.name('finished_at')} < {self.moment(now - KEPT)}"
             ),
             rewritten=tuple(rewritten),
             anew=there.fingerprint != current or not whole,
+        )
+        if not keeps_history:
+            return statements
+        change = history.change(
+            table,
+            path,
+            staging,
+            name=self.name,
+            staged_name=self.quote,
+            values=values,
+            moment=self.moment(table.read_at),
+            within=self.within(table),
+        )
+        return replace(
+            statements, delete=change.close, renew=change.renew, insert=change.insert, standing=change.standing
+        )
+
+    def _refuse_other(
+        self, namespace: tuple[str, ...], table: Table, held: tuple[Held, ...], *, at: str, keeps_history: bool
+    ) -> None:
+        away = f"{table.dataset}_before"
+        history.refuse_other(
+            [column.name for column in held],
+            history=keeps_history,
+            fold=self.fold,
+            rename=self.rename_table.format(
+                table=self.name(*namespace, table.dataset), to=self.name(away), path=self.name(*namespace, away)
+            ),
+            dataset=table.dataset,
+            at=at,
         )
 
     def _overlaps(self, table: Table) -> str:
@@ -413,12 +463,19 @@ class Dialect:
             f" WHERE {name} IS NOT NULL AND {self.unparsed.format(name)} LIMIT 1"
         )
 
-    def read(self, path: str, table: Table, held: tuple[Held, ...]) -> tuple[str, pa.Schema]:
+    def read(
+        self, path: str, table: Table, held: tuple[Held, ...], *, only: pa.Schema | None = None
+    ) -> tuple[str, pa.Schema]:
         """Reads what the table would replace, for comparison, and what comes: names in the dataset's spelling.
 
-        Of a column that the dataset does not have, whether it is null is all that is read.
+        Of a column that the dataset does not have, whether it is null is all that is read. With history these are the
+        current rows, and of them the columns ``only``.
         """
-        fields = {self.fold(field.name): field for field in table.schema}
+        within = self.within(table)
+        fields = {self.fold(field.name): field for field in only or table.schema}
+        if only is not None:
+            held = tuple(column for column in held if self.fold(column.name) in fields)
+            within = f"{self.name(history.IS_CURRENT)} AND {within}"
         values, read = [], []
         for column in held:
             field = fields.get(self.fold(column.name))
@@ -429,7 +486,7 @@ class Dialect:
             elif (kind := kind_of(field)) in self.fetched:
                 values.append(self.fetched[kind].format(name))
                 read.append(pa.field(field.name, pa.int64() if kind is Kind.MOMENT else kind.arrow))
-        return f"SELECT {', '.join(values)} FROM {path} WHERE {self.within(table)}", pa.schema(read)
+        return f"SELECT {', '.join(values)} FROM {path} WHERE {within}", pa.schema(read)
 
 
 def _sentinel(table: Table, now: datetime) -> Entry:

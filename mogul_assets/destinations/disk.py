@@ -84,15 +84,6 @@ def permissions(folder: Path) -> list[Permission]:
     return found
 
 
-def synced(folder: Path) -> None:
-    """Make renames in the folder outlast a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _written(path: Path) -> None:
     with path.open("wb") as file:
         file.write(b"mogul")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
@@ -20,11 +21,11 @@ import msgspec
 from pydantic import Field
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from mogul_assets.destinations import disk
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import disk, history
 from mogul_assets.destinations.base import (
     Capabilities,
     Delivered,
-    Destination,
     Leftover,
     Outcome,
     Permission,
@@ -34,6 +35,7 @@ from mogul_assets.destinations.columns import Evolution, description, distinct, 
 from mogul_assets.destinations.log import KEPT, LOST, Entry
 from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
 from mogul_assets.errors import DestinationRefused, DestinationUnreachable, MogulError, StoreDamaged
+from mogul_assets.store.person import Person
 from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.table import Table
 
@@ -89,7 +91,26 @@ _WITHOUT_DATA = (duckdb.BinderException, duckdb.CatalogException, duckdb.Depende
 """DuckDB's errors whose text speaks of names and files only; others may quote a value."""
 
 
-class DuckDBDestination(Destination):
+_STAGED = quoted("temp", "mogul_staged")
+"""Of this connection alone, with the rows of a delivery that keeps history."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Statements:
+    """A delivery, in its order. With history ``delete`` closes versions, and ``standing`` counts the current rows."""
+
+    before: tuple[str, ...]
+    delete: str
+    insert: str
+    renew: str = ""
+    standing: str = ""
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        return (*self.before, self.delete, *filter(None, [self.renew]), self.insert)
+
+
+class DuckDBDestination(history.KeepsHistory):
     """One DuckDB file. Tables are named like their datasets and live in ``schema``.
 
     They have no primary key: DuckDB keeps it in memory as an index, and the store has checked it already.
@@ -113,12 +134,13 @@ class DuckDBDestination(Destination):
         """Replace the dataset's table, or exactly the window in it, in one transaction.
 
         A new column is added and a type is widened; a column that the dataset no longer has stays, null in
-        new rows. Tables are emptied and filled, never dropped, so that views on them stand.
+        new rows. Tables are emptied and filled, never dropped, so that views on them stand. With history, versions
+        are closed and opened instead.
 
         Raises:
             DestinationUnreachable: the file is held longer than ``wait_seconds``.
             DestinationRefused: a column changed its type, JSON that DuckDB does not take, no DuckDB file, a
-                full disk and the like.
+                full disk, a table there that was made without history and the like.
             StoreDamaged: a file of the table is missing, or holds other rows than it says.
         """
         began, started_at = time.monotonic(), datetime.now(UTC)
@@ -126,19 +148,24 @@ class DuckDBDestination(Destination):
         with disk.writing(self._file.parent, destination=self.name):
             self._file.parent.mkdir(parents=True, exist_ok=True)
 
-        def work(connection: duckdb.DuckDBPyConnection) -> tuple[Entry, bool]:
+        def work(connection: duckdb.DuckDBPyConnection) -> tuple[Entry, _Replaced]:
             connection.execute("BEGIN")
-            outcome, anew = self._replaced(connection, table)
-            entry = Entry.of(table, outcome, started_at=started_at, delivery_id=token_hex(8))
+            replaced = self._replaced(connection, table)
+            entry = Entry.of(table, replaced.outcome, started_at=started_at, delivery_id=token_hex(8))
             self._logged(connection, entry)
             connection.execute("COMMIT")
-            return entry, anew
+            return entry, replaced
 
         try:
-            entry, anew = self._session(work)
+            entry, replaced = self._session(work)
         except duckdb.ConversionException:
             raise self._misfit(table) from None  # DuckDB's own message quotes the value
-        return entry.delivered(self._location(table.dataset), seconds=time.monotonic() - began, anew=anew)
+        seconds = time.monotonic() - began
+        delivered = entry.delivered(self._location(table.dataset), seconds=seconds, anew=replaced.anew)
+        if not self.keeps_history(table.origin):
+            return delivered
+        details = {**delivered.details, "opened": replaced.inserted, "closed": replaced.deleted}
+        return replace(delivered, details=details)
 
     def preview(self, table: Table) -> Preview:
         """What ``deliver`` would do: it raises what that would refuse, and shows the SQL that it would run."""
@@ -157,7 +184,7 @@ class DuckDBDestination(Destination):
             new=new,
             changed=changed,
             gone=gone,
-            statements=tuple(statements),
+            statements=statements.shown,
         )
 
     def check(self) -> list[Permission]:
@@ -194,8 +221,46 @@ class DuckDBDestination(Destination):
             return []
         ours, others = self._session(self._tables, read_only=True)
         if ours and not others:
-            return [Leftover(f"{self._file} with {len(ours) - 1} tables", f"rm {quote(str(self._file))}")]
+            count = sum(table != LOG for table in ours)
+            return [Leftover(f"{self._file} with {count} tables", f"rm {quote(str(self._file))}")]
         return [Leftover(f"{table} in {self._file}", f"DROP TABLE {self._table(table)};") for table in ours]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        if not datasets:
+            return []
+        file, fresh = quote(str(self._file)), quote(str(self._file.with_name("fresh.duckdb")))
+        sql = f"ATTACH {literal(str(self._file))} AS old; COPY FROM DATABASE old TO fresh"
+        move = quote(sql) if set('"$`\\!') & set(sql) else f'"{sql}"'
+        return [
+            *super().remains(datasets),
+            Leftover(
+                f"deleted rows in free blocks of {self._file}, until they are written over",
+                f"after that: duckdb {fresh} {move} && mv {fresh} {file}",
+            ),
+        ]
+
+    def erase(self, person: Person, datasets: Sequence[str]) -> int:
+        """One transaction.
+
+        Raises:
+            DestinationUnreachable: the file is held longer than ``wait_seconds``.
+            DestinationRefused: a full disk and the like.
+        """
+
+        def work(connection: duckdb.DuckDBPyConnection) -> int:
+            gone = 0
+            connection.execute("BEGIN")
+            for dataset in datasets:
+                about, table = DATASETS[dataset].about, self.chooses.name(dataset)
+                if about is not None and (held := self._held(connection, table)):
+                    known = self.chooses.as_sent(person, dataset)
+                    rows = known.rows(about.among([fold(name) for name in held], fold))
+                    found = connection.execute(f"DELETE FROM {self._table(table)} WHERE {rows}").fetchone()
+                    gone += found[0] if found else 0
+            connection.execute("COMMIT")
+            return gone
+
+        return self._session(work) if self._file.exists() else 0
 
     def last_delivery(self, dataset: str) -> datetime | None:
         if not self._file.exists():
@@ -232,8 +297,7 @@ class DuckDBDestination(Destination):
             if not Path(path).is_file():
                 raise StoreDamaged(f"{table.dataset}: {path} is missing", remedy="refresh the dataset")
 
-    def _replaced(self, connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[Outcome, bool]:
-        """What came of it, and whether the table or a column was not there, or not at the last delivery."""
+    def _replaced(self, connection: duckdb.DuckDBPyConnection, table: Table) -> _Replaced:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema_)}")
         log = ", ".join(f"{name} {kind}" for name, kind in _LOG_COLUMNS.items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table(LOG)} ({log})")
@@ -244,20 +308,26 @@ class DuckDBDestination(Destination):
                 [LOST, table.dataset, Outcome.DELIVERED],
             )
         if self._superseded(connection, table):
-            return Outcome.SUPERSEDED, False
+            return _Replaced(Outcome.SUPERSEDED)
         last = connection.execute(
             f"SELECT schema_fingerprint FROM {self._table(LOG)} WHERE dataset = ? AND outcome = ?"
             " ORDER BY finished_at DESC LIMIT 1",
             [table.dataset, Outcome.DELIVERED],
         ).fetchone()
         whole = {fold(name) for name in table.schema.names} <= {fold(name) for name in held}
-        *before, insert = self._statements(table, held)
-        for statement in (*before, *self._comments(table)):
+        statements = self._statements(table, held)
+        for statement in (*statements.before, *self._comments(table)):
             connection.execute(statement)
-        inserted = connection.execute(insert).fetchone()
-        if inserted != (table.rows,):
-            raise StoreDamaged(f"{table.dataset}: its files do not hold {table.rows} rows", remedy="refresh it")
-        return Outcome.DELIVERED, last != (fingerprint(table.schema),) or not whole
+        deleted = _count(connection, statements.delete)
+        if statements.renew:
+            connection.execute(statements.renew)
+        inserted = _count(connection, statements.insert)
+        standing = _count(connection, statements.standing) if statements.standing else inserted
+        if standing != table.rows:
+            what = "current would not be" if statements.standing else "its files do not hold"
+            raise StoreDamaged(f"{table.dataset}: {what} {table.rows} rows", remedy="refresh it")
+        anew = last != (fingerprint(table.schema),) or not whole
+        return _Replaced(Outcome.DELIVERED, anew=anew, deleted=deleted, inserted=inserted)
 
     def _superseded(self, connection: duckdb.DuckDBPyConnection, table: Table) -> bool:
         """Whether a newer generation was delivered to any moment of the table's window."""
@@ -279,22 +349,33 @@ class DuckDBDestination(Destination):
         ).fetchone()
         return found != (0,)
 
-    def _statements(self, table: Table, held: Mapping[str, str]) -> list[str]:
-        """The SQL that makes the table's rows replace those there, the ``INSERT`` last.
+    def _statements(self, table: Table, held: Mapping[str, str]) -> _Statements:
+        """The SQL that makes the table's rows replace those there.
 
         Raises:
-            DestinationRefused: where a column changed its type and could lose by it.
+            DestinationRefused: where a column changed its type and could lose by it, and where the table there keeps
+                history and this delivery does not, or the other way round.
         """
-        name, wanted = self._table(table.dataset), types(table.schema)
+        at, keeps = f"{self.name}: {table.dataset}", self.keeps_history(table.origin)
+        name, rows = self._table(table.dataset), types(table.schema)
+        wanted = types(history.versioned(table, at=at).schema) if keeps else rows
+        history.refuse_other(
+            held,
+            history=keeps,
+            fold=fold,
+            rename=f"ALTER TABLE {name} RENAME TO {quoted(f'{table.dataset}_before')}",
+            dataset=table.dataset,
+            at=at,
+        )
         change = Evolution.between(held, wanted, widens=_WIDENS, fold=fold)
         if change.retyped and held:
             there = {fold(column): kind for column, kind in held.items()}
             column = change.retyped[0]
             raise DestinationRefused(
-                f"{self.name}: {table.dataset}.{column} is {there[fold(column)]} there and {wanted[column]} now",
+                f"{at}.{column} is {there[fold(column)]} there and {wanted[column]} now",
                 remedy=f"look who reads it, then run: {_retyping(name, column, wanted[column])};",
             )
-        columns = ", ".join(map(quoted, wanted))
+        columns = ", ".join(map(quoted, rows))
         ddl = (
             [
                 *(f"ALTER TABLE {name} ADD COLUMN {quoted(column)} {wanted[column]}" for column in change.added),
@@ -303,17 +384,39 @@ class DuckDBDestination(Destination):
             if held
             else [f"CREATE TABLE {name} ({', '.join(f'{quoted(column)} {kind}' for column, kind in wanted.items())})"]
         )
-        # The files' order is the key's: sorting a million line items again would take longer than loading them.
-        return [
-            *ddl,
-            f"DELETE FROM {name} WHERE {_within(table)}",
-            f"INSERT INTO {name} BY NAME SELECT {columns} FROM {parquet(table.paths, wanted)}",
-        ]
+        files, within = parquet(table.paths, rows), _within(table)
+        if not keeps:
+            # The files' order is the key's: sorting a million line items again would take longer than loading them.
+            return _Statements(
+                tuple(ddl),
+                delete=f"DELETE FROM {name} WHERE {within}",
+                insert=f"INSERT INTO {name} BY NAME SELECT {columns} FROM {files}",
+            )
+        hashed = f"{history.digest(table)} AS {quoted(history.ROW_HASH)}"
+        versions = history.change(
+            table,
+            name,
+            _STAGED,
+            name=quoted,
+            staged_name=quoted,
+            values={column: quoted(column) for column in rows},
+            moment=moment(table.read_at),
+            within=within,
+        )
+        return _Statements(
+            (*ddl, f"CREATE TEMP TABLE {_STAGED} AS SELECT {columns}, {hashed} FROM {files}"),
+            delete=versions.close,
+            insert=versions.insert,
+            renew=versions.renew,
+            standing=versions.standing,
+        )
 
     def _comments(self, table: Table) -> list[str]:
-        name = self._table(table.dataset)
+        name, told = self._table(table.dataset), [*table.schema]
+        if self.keeps_history(table.origin):
+            told += history.COLUMNS.values()
         targets = [("TABLE " + name, description(table.schema))]
-        targets += [(f"COLUMN {name}.{quoted(field.name)}", description(field)) for field in table.schema]
+        targets += [(f"COLUMN {name}.{quoted(field.name)}", description(field)) for field in told]
         return [f"COMMENT ON {target} IS {literal(text)}" for target, text in targets if text]
 
     def _logged(self, connection: duckdb.DuckDBPyConnection, entry: Entry) -> None:
@@ -324,14 +427,21 @@ class DuckDBDestination(Destination):
             [entry.dataset, entry.finished_at - KEPT],
         )
 
-    def _compared(self, connection: duckdb.DuckDBPyConnection, table: Table) -> tuple[tuple[int, int, int], list[str]]:
+    def _compared(
+        self, connection: duckdb.DuckDBPyConnection, table: Table
+    ) -> tuple[tuple[int, int, int], _Statements]:
         held, wanted = self._held(connection, table.dataset), types(table.schema)
         statements = self._statements(table, held)
         if not held or not table.key:
             return (table.rows, 0, 0), statements
-        theirs = f"(SELECT * FROM {self._table(table.dataset)} WHERE {_within(table)})"
-        ours = parquet(table.paths, wanted)
-        return differences(connection, ours, theirs, wanted=wanted, key=table.key), statements
+        columns, key, within, ours = "*", table.key, _within(table), parquet(table.paths, wanted)
+        if self.keeps_history(table.origin):
+            told = history.compared(table, at=f"{self.name}: {table.dataset}")
+            wanted, key, within = types(told.schema), told.key, f"{quoted(history.IS_CURRENT)} AND {within}"
+            columns, hashed = ", ".join(map(quoted, wanted)), f"{history.digest(table)} AS {quoted(history.ROW_HASH)}"
+            ours = f"(SELECT {', '.join(map(quoted, key))}, {hashed} FROM {ours})"
+        theirs = f"(SELECT {columns} FROM {self._table(table.dataset)} WHERE {within})"
+        return differences(connection, ours, theirs, wanted=wanted, key=key), statements
 
     def _held(self, connection: duckdb.DuckDBPyConnection, table: str) -> dict[str, str]:
         """The columns that a table has there, with their types; none where there is no such table."""
@@ -345,16 +455,20 @@ class DuckDBDestination(Destination):
         )
 
     def _tables(self, connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
-        """The tables in the file: ours in our schema, the log last; and all others."""
+        """The tables in the file: ours in our schema, the log last; and all others.
+
+        Those whose names begin otherwise are another destination's, which needs the log.
+        """
         every = connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
         ).fetchall()
         if (self.schema_, LOG) not in every:
             return [], [table for _, table in every]
         delivered = {dataset for (dataset,) in connection.execute(f"SELECT dataset FROM {self._table(LOG)}").fetchall()}
-        ours = [table for schema, table in every if schema == self.schema_ and table in delivered]
-        others = [table for schema, table in every if schema != self.schema_ or table not in {*delivered, LOG}]
-        return [*ours, LOG], others
+        own = {name for name in delivered if name.startswith(self.chooses.table_prefix)}
+        ours = [table for schema, table in every if schema == self.schema_ and table in own]
+        others = [table for schema, table in every if schema != self.schema_ or table not in {*own, LOG}]
+        return [*ours, *([LOG] if own == delivered else [])], others
 
     def _misfit(self, table: Table) -> DestinationRefused:
         """Says where the value is that DuckDB would not convert, and not what it is."""
@@ -417,6 +531,23 @@ class DuckDBDestination(Destination):
                 return DestinationRefused(f"{self.name}: {file} {what}", remedy=remedy)
         said = text if isinstance(error, _WITHOUT_DATA) else type(error).__name__
         return DestinationRefused(f"{self.name}: DuckDB refused: {said}", remedy=f"look at the tables in {file}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Replaced:
+    """What came of it. ``anew``: the table or a column was not there, or not at the last delivery."""
+
+    outcome: Outcome
+    anew: bool = False
+    deleted: int = 0
+    inserted: int = 0
+
+
+def _count(connection: duckdb.DuckDBPyConnection, statement: str) -> int:
+    """What the statement counts, or the rows that it changed."""
+    found = connection.execute(statement).fetchone()
+    assert found is not None
+    return int(found[0])
 
 
 def _within(table: Table) -> str:

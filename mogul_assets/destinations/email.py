@@ -4,7 +4,7 @@ import asyncio
 import re
 import tempfile
 import zipfile
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,11 +24,11 @@ from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.destinations.objects import ObjectStore
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable, MogulError
-from mogul_assets.messages import mail, smtp
+from mogul_assets.messages import mail, sending, smtp
 from mogul_assets.messages.chart import waterfall
 from mogul_assets.messages.message import Answer, Draft, Message, Outcome
 from mogul_assets.messages.periods import SUNDAY, Period, last_period
-from mogul_assets.messages.recap import recap
+from mogul_assets.messages.recap import NEEDED, recap
 from mogul_assets.messages.sending import Policy, Send
 from mogul_assets.messages.spreadsheets import spreadsheets
 from mogul_assets.store.table import Table
@@ -43,6 +43,8 @@ DATASETS = {
 """What ChartMogul mails, in the order in which a mail has them, and as it calls them."""
 LASTING = {"daily": timedelta(days=2), "weekly": timedelta(days=2), "monthly": timedelta(days=7)}
 """How long links last: ChartMogul's own times. Seven days is as long as any of the stores signs one for."""
+LEFT = timedelta(hours=12)
+"""How long links must last still, or a mail that waited is not sent: nobody would come to fetch its files in time."""
 _PORTS = {"starttls": 587, "implicit": 465, "none": 25}
 _ADDRESS = re.compile(r"[^\s@<>,;]+@[^\s@<>,;]+")
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -61,6 +63,8 @@ class EmailDestination(Messenger):
     """One mail to each recipient after each period."""
 
     POLICY: ClassVar[Policy] = Policy(retries=_RETRIES, concurrency=1, resends=False)
+    CHOOSES: ClassVar[tuple[str, ...]] = ("columns", "rows")
+    NEEDS: ClassVar[Mapping[str, frozenset[str]]] = {MOVEMENTS: NEEDED}
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "host": "smtp.example.com",
         "username": "reports@example.com",
@@ -194,25 +198,32 @@ class EmailDestination(Messenger):
             raise kind("; ".join(f"{self.name}: no mail to {one}: {answer.text}" for one, answer in failed.items()))
 
     def forget(self) -> list[Leftover]:
-        found = super().forget()
-        if self.links is not None:
-            with self._store().holding("find the files of mails") as bucket:
-                place = email_links.folder(self.name)
-                found.append(Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*")))
-        return found
+        return [*super().forget(), *(self._linked() if self.links is not None else ())]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        if not datasets:
+            return []
+        sent = Leftover(f"mails in the mailboxes of {', '.join(self.recipients)}", "ask them to delete the mails")
+        return [sent, *(self._linked() if self.links is not None else ())]
+
+    def _linked(self) -> list[Leftover]:
+        with self._store().holding("find the files of mails") as bucket:
+            place = email_links.folder(self.name)
+            return [Leftover(f"files that links lead to, {bucket.root}{place}", bucket.removal(f"{place}*"))]
 
     def subjects(self, period: Period) -> Sequence[str]:
         return [f"{period.subject} {recipient}" for recipient in self.recipients]
 
-    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
-        """A mail to each recipient, with the files put where its links lead to.
+    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Iterator[Draft]:
+        """A mail to each recipient, with the files put where its links lead to. The next is made when it is asked for:
+        each carries the whole archive.
 
         Raises:
             DestinationRefused: the archive is larger than may be attached, or the object store refuses the files.
         """
         period = period or self.told_of(tables, now)
         letter, attachments = self._letter(tables, now, period, putting=True)
-        return [
+        return (
             Draft(
                 "mail",
                 subject,
@@ -220,7 +231,7 @@ class EmailDestination(Messenger):
                 due_at=now,
             )
             for subject, recipient in zip(self.subjects(period), self.recipients, strict=True)
-        ]
+        )
 
     def expire(self, now: datetime) -> int:
         """Delete the files whose links have ended; how many."""
@@ -232,6 +243,10 @@ class EmailDestination(Messenger):
         server = self._server()
 
         async def send(message: Message) -> Answer:
+            ends = mail.links_until(message.payload)
+            if ends is not None and ends - sending.now() < LEFT:
+                said = f"its links end {ends:%Y-%m-%d %H:%M} UTC: start the job send_now for another mail"
+                return Answer(Outcome.REFUSED, "too late", said)
             content = mail.identified(message.payload, message.id)
             return await asyncio.to_thread(smtp.sent, server, *mail.envelope(message.payload), content)
 

@@ -20,6 +20,7 @@ from mogul_assets.destinations import disk
 from mogul_assets.destinations.base import Permission
 from mogul_assets.destinations.objects import Bucket, Listed, Objects, Problem
 from mogul_assets.errors import DestinationUnavailable, StoreDamaged
+from mogul_assets.store.durable import settle
 
 
 class FilesDestination(Objects):
@@ -77,11 +78,11 @@ class Folder(Bucket):
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
-        disk.synced(path.parent)
+        settle(path.parent)
 
     def swap(self, key: str, content: bytes, version: str | None) -> bool:  # noqa: ARG002 - see above
         for folder in self._written:
-            disk.synced(folder)
+            settle(folder)
         self.put(key, content)
         return True
 

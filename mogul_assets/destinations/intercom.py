@@ -58,6 +58,7 @@ _Result = TypeVar("_Result")
 class IntercomDestination(Destination):
     """One workspace. Only custom attributes are written, and of those only what differs."""
 
+    CHOOSES: ClassVar[tuple[str, ...]] = ()
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "token": {"env": "INTERCOM_TOKEN"},
         "region": "eu",
@@ -364,6 +365,13 @@ class IntercomDestination(Destination):
             )
             for one in sorted(ours, key=lambda one: one.name)
         ]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        """The attributes of its contact: no delivery touches a contact whose customer is gone."""
+        if not datasets:
+            return []
+        names = ", ".join(attribute(self.prefix, word) for word in self.elements)
+        return [Leftover(f"on its contact: {names}", "delete the contact in Intercom, or empty these attributes")]
 
     def last_delivery(self, dataset: str) -> datetime | None:  # noqa: ARG002 - Intercom keeps no such thing
         return None

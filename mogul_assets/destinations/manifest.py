@@ -62,7 +62,8 @@ class Retired(msgspec.Struct, frozen=True, kw_only=True):
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     """What lies there of a dataset. Moments are UTC.
 
-    ``destination`` is the name of the one that delivers it, empty where none was written down.
+    ``destination`` is the name of the one that delivers it, empty where none was written down. ``choice`` says in
+    words what its settings chose of the dataset at the newest delivery, where that was not all of it.
     ``columns`` hold those of the newest delivery, then those which only older files still have; the fingerprint
     is of the former. ``window`` and ``generation`` are the newest delivery's, ``spans`` say the same for each part
     of the dataset.
@@ -70,6 +71,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
 
     dataset: str
     destination: str = ""
+    choice: dict[str, str] = {}
     format: str
     generation: str
     delivered_at: datetime
@@ -141,6 +143,7 @@ def after(
     return Manifest(
         dataset=table.dataset,
         destination=destination,
+        choice=dict(table.choice),
         format=written_as,
         generation=table.generation,
         delivered_at=at,

@@ -2,7 +2,7 @@
 
 import time
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import datetime
@@ -76,6 +76,7 @@ class Messenger(Destination):
     """
 
     POLICY: ClassVar[Policy]
+    CHOOSES: ClassVar[tuple[str, ...]] = ()
     folds: ClassVar[bool] = False
     """Whether movements that pile up are told together (``folded``)."""
 
@@ -106,7 +107,7 @@ class Messenger(Destination):
         """The last period that was over at a moment."""
         raise NotImplementedError
 
-    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Sequence[Draft]:
+    def composed(self, tables: Sequence[Table], now: datetime, period: Period | None = None) -> Iterable[Draft]:
         """The messages that tell these datasets (a recap, a mail) of a period: that of ``told_of``, or an earlier one.
 
         One whose subject is known is not sent again.
@@ -201,8 +202,8 @@ class Messenger(Destination):
         begun = ledger.standing(self.name, moment).started_at
         if anew:
             sent = f", sent at {moment:%Y-%m-%d %H:%M:%S}"
-            drafts = [each for each in self.composed(tables, moment) if each.left_out is None]
-            ledger.enqueue(self.name, [replace(each, subject=each.subject + sent) for each in drafts], moment)
+            drafts = (each for each in self.composed(tables, moment) if each.left_out is None)
+            ledger.enqueue(self.name, (replace(each, subject=each.subject + sent) for each in drafts), moment)
         else:
             for period in self._untold(ledger, tables, moment, begun):
                 ledger.enqueue(self.name, self.composed(tables, moment, period), moment)
@@ -251,6 +252,9 @@ class Messenger(Destination):
                 remove="delete the former there; the latter go with age (retention)",
             )
         ]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        return [Leftover("what was sent", "its receivers have it: ask them")] if datasets else []
 
     def last_delivery(self, dataset: str) -> datetime | None:  # noqa: ARG002 - one ledger for all of them
         with self.ledger.open() as ledger:

@@ -11,7 +11,7 @@ import socket
 import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -326,6 +326,18 @@ class Objects(Destination):
                 if not (folder.startswith(LOG) or glob.startswith(folder)):
                     found.append(Leftover(f"the data files {bucket.root}{glob}", bucket.removal(glob)))
             return found
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        if not datasets:
+            return []
+        found, folders = super().remains(datasets), "{" + ",".join(map(self.chooses.name, datasets)) + "}"
+        with self._opened() as bucket:
+            if self.keep == "all":
+                remove = "after that, delete those that its manifest.json does not name, and manifests/"
+                return [*found, Leftover(f"the files of every earlier delivery: {bucket.root}{folders}", remove)]
+            grace = timedelta(seconds=self.grace_seconds)
+            remove = f"mogul sync {self.name}  once more, later than {grace} after that"
+            return [*found, Leftover(f"the files of the delivery before: {bucket.root}{folders}", remove)]
 
     def last_delivery(self, dataset: str) -> datetime | None:
         held = self.manifest(dataset)

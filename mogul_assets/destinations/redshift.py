@@ -23,7 +23,7 @@ from pydantic import Field, model_validator
 
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
-from mogul_assets.destinations.base import Capabilities, Permission, Secret
+from mogul_assets.destinations.base import Capabilities, Leftover, Permission, Secret
 from mogul_assets.destinations.columns import conformed, conforms
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, escaped, utc
 from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
@@ -165,6 +165,10 @@ class RedshiftDestination(Warehouse):
     )
     s3_endpoint: str | None = Field(default=None, description="Another endpoint of S3, such as a VPC's own.")
 
+    BACKUPS: ClassVar[Leftover] = Leftover(
+        "deleted rows until they are vacuumed, and in snapshots",
+        "VACUUM DELETE ONLY;  aws redshift delete-cluster-snapshot --snapshot-identifier …",
+    )
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "host": "analytics.abc123xyz789.eu-west-1.redshift.amazonaws.com",
         "database": "analytics",

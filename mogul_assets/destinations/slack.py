@@ -245,7 +245,8 @@ class SlackDestination(Messenger):
         with self.ledger.open() as ledger:  # type: ignore[union-attr]  # Dagster's type is that of what may come later
             for record in ledger.records(self.name, [State.DELIVERED], limit=200):
                 if record.kind == "recap" and record.subject.startswith(f"{wanted} "):
-                    return msgspec.json.decode(ledger.record(record.id).payload or b"", type=Payload).told
+                    payload = ledger.record(record.id).payload  # it goes with age, and where a customer is forgotten
+                    return None if payload is None else msgspec.json.decode(payload, type=Payload).told
         return None
 
     # -- how it is sent -------------------------------------------------------------------------------------------
@@ -364,6 +365,12 @@ class SlackDestination(Messenger):
             Leftover("the app in the workspace, with its token", "api.slack.com/apps: delete the app"),
             Leftover(f"what was posted to {', '.join(self.channels)}", "nothing removes it: it is the channel's"),
         ]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        if not datasets:
+            return []
+        where = ", ".join(self.channels)
+        return [Leftover(f"what was posted to {where}", "delete it in Slack: search for the customer's name there")]
 
 
 def _payload(channel: str, said: Said, picture: Picture | None = None, told: Told | None = None) -> bytes:

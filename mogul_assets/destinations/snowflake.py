@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import snowflake_stage
-from mogul_assets.destinations.base import Capabilities, Permission, Secret
+from mogul_assets.destinations.base import Capabilities, Leftover, Permission, Secret
 from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, escaped, utc
 from mogul_assets.destinations.snowflake_errors import GRANTS, broken, meaning
 from mogul_assets.destinations.snowflake_stage import Bucket, GoogleBucket, S3Bucket, Staged
@@ -73,6 +73,7 @@ DIALECT = Dialect(
     table_comment=" COMMENT = {text}",
     column_comment=" COMMENT {text}",
     add="ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column} {type}{comment}",
+    rename_table="ALTER TABLE {table} RENAME TO {path}",
 )
 
 _URL = re.compile(r"(s3|gcs|gs)://([^/]+)(/.*|)")
@@ -127,6 +128,10 @@ class SnowflakeDestination(Warehouse):
         default_factory=dict, description="More arguments of Snowflake's connector, such as a private link's host."
     )
 
+    BACKUPS: ClassVar[Leftover] = Leftover(
+        "deleted rows in Time Travel and Fail-safe",
+        "nothing earlier: after DATA_RETENTION_TIME_IN_DAYS, and 7 days more",
+    )
     EXAMPLE: ClassVar[Mapping[str, Any]] = {
         "account": "myorg-myaccount",
         "user": "MOGUL",
@@ -414,6 +419,8 @@ class SnowflakeDestination(Warehouse):
                     with trial.of(f"replace rows of {name}", owner):
                         session.execute(f"DELETE FROM {table} WHERE false")
                         session.execute(f"INSERT INTO {table} SELECT * FROM {table} WHERE false")
+                        column = self.dialect.quote(there.columns[name][0].name)
+                        session.execute(f"UPDATE {table} SET {column} = {column} WHERE false")
             finally:
                 self._quietly(lambda: session.execute(f"DROP TABLE IF EXISTS {path}"), f"remove {path}")
                 if schema == scratch:

@@ -11,11 +11,12 @@ import time
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from secrets import token_hex
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import dagster as dg
 import duckdb
@@ -25,7 +26,9 @@ from pydantic import Field, field_validator
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from mogul_assets.catalog.columns import Kind
-from mogul_assets.destinations.base import Delivered, Destination, Leftover, Outcome, Preview
+from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.destinations import history
+from mogul_assets.destinations.base import Delivered, Leftover, Outcome, Preview
 from mogul_assets.destinations.columns import is_json
 from mogul_assets.destinations.dialect import CREATED, LOG, Dialect, Statements, There, kind_of
 from mogul_assets.destinations.limits import Oversize, fitting
@@ -38,6 +41,7 @@ from mogul_assets.errors import (
     MogulError,
     StoreDamaged,
 )
+from mogul_assets.store.person import Person
 from mogul_assets.store.sql import quoted
 from mogul_assets.store.table import Table
 
@@ -70,8 +74,23 @@ class Session(Protocol):
     def close(self) -> None: ...
 
 
-class Warehouse(Destination):
+@dataclass(frozen=True, slots=True)
+class Transacted:
+    """What came of a transaction: its row of the log, and the rows that it deleted and inserted.
+
+    With history those are the versions closed and opened.
+    """
+
+    entry: Entry
+    deleted: int = 0
+    inserted: int = 0
+
+
+class Warehouse(history.KeepsHistory):
     """One schema of one warehouse, with a table per dataset, named like it, and ``mogul_deliveries``."""
+
+    BACKUPS: ClassVar[Leftover]
+    """What the warehouse itself keeps of rows that were deleted."""
 
     connection: dg.ResourceDependency[dg.ConfigurableResource[Any] | None] = None  # type: ignore[assignment]
     """A resource of the user's own, used instead of the one made from the settings."""
@@ -133,7 +152,7 @@ class Warehouse(Destination):
 
     def transact(
         self, session: Session, table: Table, statements: Statements, entry: Callable[[Outcome], Entry]
-    ) -> Entry:
+    ) -> Transacted:
         """Replace the rows and write the log, in one transaction, which is rolled back on any error.
 
         Raises:
@@ -144,19 +163,22 @@ class Warehouse(Destination):
         try:
             session.execute(statements.lock)
             ((newer,),) = session.rows(statements.superseded)
-            done = entry(Outcome.SUPERSEDED)
+            done = Transacted(entry(Outcome.SUPERSEDED))
             if not newer:
-                session.execute(statements.delete)
-                self._whole(table, session.execute(statements.insert))
-                done = entry(Outcome.DELIVERED)
-            session.execute(self.dialect.logged(self._log_path, done))
+                deleted = session.execute(statements.delete)
+                if statements.renew:
+                    session.execute(statements.renew)
+                inserted = session.execute(statements.insert)
+                self._whole(table, session.rows(statements.standing)[0][0] if statements.standing else inserted)
+                done = Transacted(entry(Outcome.DELIVERED), deleted, inserted)
+            session.execute(self.dialect.logged(self._log_path, done.entry))
             session.execute(statements.prune)
         except BaseException:
             if not self._quietly(lambda: session.execute("ROLLBACK"), "roll back"):
                 # Else the next DDL, such as of clearing up, would commit half of it: Snowflake's does.
                 self._quietly(session.close, "close the connection")
             raise
-        self._commit(session, done)
+        self._commit(session, done.entry)
         return done
 
     # The verbs.
@@ -165,17 +187,17 @@ class Warehouse(Destination):
         """Replace the dataset's table, or exactly the window in it, in one transaction.
 
         A new column is added and a type is widened; a column that the dataset no longer has stays, null in new
-        rows. Tables are emptied and filled, never dropped.
+        rows. Tables are emptied and filled, never dropped. With history, versions are closed and opened instead.
 
         Raises:
             DestinationUnavailable: it cannot be reached, or another delivery was in the way for a minute.
-            DestinationRefused: a column changed its type, a value beyond the limits, a missing permission and
-                the like.
+            DestinationRefused: a column changed its type, a value beyond the limits, a missing permission, a table
+                there that was made without history and the like.
             StoreDamaged: a file of the table is missing, or holds other rows than it says.
         """
         began, started_at, delivery = time.monotonic(), datetime.now(UTC), token_hex(8)
         self._refuse(table)
-        at = self._at(table)
+        at, keeps = self._at(table), self.keeps_history(table.origin)
         staging = self.staging(delivery)
 
         def entry(outcome: Outcome) -> Entry:
@@ -183,17 +205,22 @@ class Warehouse(Destination):
 
         with tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             fitted = fitting(table, self.capabilities, oversize=self.oversize, folder=Path(folder), at=at)
+            loaded, files = table, fitted.files
+            if keeps:
+                loaded, files = history.staged(table), history.digested(table, files, Path(folder) / "digested")
             with self._undisturbed(at), self._connected(at) as session:
                 statements = self._patiently(at, lambda: self._prepared(session, table, staging, started_at))
                 try:
                     with self._during("staging the rows", at):
-                        self.stage(session, table, fitted.files, staging)
+                        self.stage(session, loaded, files, staging)
                     done = self._patiently(at, lambda: self._transacted(session, table, statements, staging, entry))
                 finally:
                     self._quietly(lambda: self.unstage(session, table, staging), f"remove {staging}")
-        anew = done.outcome is Outcome.DELIVERED and statements.anew
-        delivered = done.delivered(self.location(table.dataset), seconds=time.monotonic() - began, anew=anew)
+        anew = done.entry.outcome is Outcome.DELIVERED and statements.anew
+        delivered = done.entry.delivered(self.location(table.dataset), seconds=time.monotonic() - began, anew=anew)
         details: dict[str, str | int | float] = dict(delivered.details)
+        if keeps:
+            details |= {"opened": done.inserted, "closed": done.deleted}
         if fitted.nulled:
             details["oversize"] = fitted.nulled
         if statements.rewritten:
@@ -215,9 +242,7 @@ class Warehouse(Destination):
             self._connected(at) as session,
         ):
             there = self._looked(session, table, at)
-            statements = self.dialect.statements(
-                self.namespace, table, there, staging=self.staging("preview"), now=now, at=at
-            )
+            statements = self._statements(table, there, self.staging("preview"), now)
             counts: tuple[int | None, int | None, int | None] = (table.rows, 0, 0) if table.key else (None, None, None)
             if table.key and there.columns.get(self.dialect.fold(table.dataset)):
                 with self._during("reading what lies there", at):
@@ -237,16 +262,49 @@ class Warehouse(Destination):
         )
 
     def forget(self) -> list[Leftover]:
-        """The tables of the datasets that were ever delivered, the log last; none where there is no log."""
+        """The tables of the datasets that were ever delivered, the log last; none where there is no log.
+
+        Those whose names begin otherwise are another destination's, which needs the log.
+        """
         with self._reading_log() as session:
             if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
                 return []
             dataset = self.dialect.name("dataset")
             found = [name for (name,) in session.rows(f"SELECT DISTINCT {dataset} FROM {self._log_path} ORDER BY 1")]
+        ours = [name for name in found if name.startswith(self.chooses.table_prefix)]
         return [
             Leftover(f"table {self.location(name)}", f"DROP TABLE {self.dialect.name(*self.namespace, name)};")
-            for name in (*found, LOG)
+            for name in (*ours, *([LOG] if ours == found else []))
         ]
+
+    def remains(self, datasets: Sequence[str]) -> list[Leftover]:
+        return [*super().remains(datasets), self.BACKUPS] if datasets else []
+
+    def erase(self, person: Person, datasets: Sequence[str]) -> int:
+        """One ``DELETE`` a table, each whole or not at all; doing it again does no harm.
+
+        Raises:
+            DestinationUnavailable: it cannot be reached, or deliveries were in the way for a minute.
+            DestinationRefused: a missing permission and the like.
+        """
+        gone = 0
+        with self._connected(self.name) as session:
+            with self._during("looking at what is there", self.name):
+                there = self.look(session, [self.chooses.name(dataset) for dataset in datasets])
+            for dataset in datasets:
+                about, table = DATASETS[dataset].about, self.chooses.name(dataset)
+                names = {self.dialect.fold(one.name) for one in there.columns.get(self.dialect.fold(table), ())}
+                if about is None or not names:
+                    continue
+                at, path = f"{self.name}: {dataset}", self.dialect.name(*self.namespace, table)
+                asked, known = about.among(names, self.dialect.fold), self.chooses.as_sent(person, dataset)
+                rows = known.rows(asked, self.dialect.name, self.dialect.literal)
+                gone += self._patiently(at, partial(self._erased, session, f"DELETE FROM {path} WHERE {rows}", at))
+        return gone
+
+    def _erased(self, session: Session, statement: str, at: str) -> int:
+        with self._during("removing a customer's rows", at):
+            return session.execute(statement)
 
     def last_delivery(self, dataset: str) -> datetime | None:
         with self._reading_log() as session:
@@ -346,11 +404,22 @@ class Warehouse(Destination):
             locked = any(outcome == CREATED for outcome, _ in known)
             return replace(there, locked=locked, fingerprint=delivered[-1] if delivered else None)
 
+    def _statements(self, table: Table, there: There, staging: str, now: datetime) -> Statements:
+        return self.dialect.statements(
+            self.namespace,
+            table,
+            there,
+            staging=staging,
+            now=now,
+            at=self._at(table),
+            keeps_history=self.keeps_history(table.origin),
+        )
+
     def _prepared(self, session: Session, table: Table, staging: str, now: datetime) -> Statements:
         """The statements of the delivery, of which those outside of the transaction are run."""
         at = self._at(table)
         there = self._looked(session, table, at)
-        statements = self.dialect.statements(self.namespace, table, there, staging=staging, now=now, at=at)
+        statements = self._statements(table, there, staging, now)
         with self._during("changing the schema", at):
             for statement in statements.before:
                 session.execute(statement)
@@ -363,7 +432,7 @@ class Warehouse(Destination):
         statements: Statements,
         staging: str,
         entry: Callable[[Outcome], Entry],
-    ) -> Entry:
+    ) -> Transacted:
         at = self._at(table)
         try:
             with self._during("replacing the rows", at):
@@ -386,9 +455,8 @@ class Warehouse(Destination):
 
     def _whole(self, table: Table, rows: int) -> None:
         if rows != table.rows:
-            raise StoreDamaged(
-                f"{table.dataset}: its files hold {rows} rows, not {table.rows}; {STANDS}", remedy="refresh it"
-            )
+            held = "current would be" if self.keeps_history(table.origin) else "its files hold"
+            raise StoreDamaged(f"{table.dataset}: {held} {rows} rows, not {table.rows}; {STANDS}", remedy="refresh it")
 
     def _commit(self, session: Session, done: Entry) -> None:
         """Commit; whatever else than a conflict comes for an answer, look in the log whether it was.
@@ -435,19 +503,20 @@ class Warehouse(Destination):
     def _compared(self, session: Session, table: Table, there: There, folder: Path) -> tuple[int, int, int]:
         held = there.columns[self.dialect.fold(table.dataset)]
         path = self.dialect.name(*self.namespace, table.dataset)
-        statement, schema = self.dialect.read(path, table, held)
+        told = history.compared(table, at=self._at(table)) if self.keeps_history(table.origin) else None
+        statement, schema = self.dialect.read(path, table, held, only=told.schema if told else None)
         theirs = folder / "there.parquet"
         with pq.ParquetWriter(theirs, schema) as writer:
             for part in session.batches(statement):
                 arrays = [part.column(place).cast(field.type) for place, field in enumerate(schema)]
                 writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
-        compared = [field for field in table.schema if kind_of(field) in self.dialect.fetched]
+        compared = [field for field in (told or table).schema if kind_of(field) in self.dialect.fetched]
         wanted = types(pa.schema(compared))
         kinds = {field.name: kind_of(field) for field in compared}
-        ours = ", ".join(
-            f"epoch_us({quoted(name)}) AS {quoted(name)}" if kind is Kind.MOMENT else quoted(name)
-            for name, kind in kinds.items()
-        )
+        made = {name: f"epoch_us({quoted(name)})" for name, kind in kinds.items() if kind is Kind.MOMENT}
+        if told:
+            made[history.ROW_HASH] = history.digest(table)
+        ours = ", ".join(f"{made.get(name, quoted(name))} AS {quoted(name)}" for name in kinds)
         wanted = {name: "BIGINT" if kinds[name] is Kind.MOMENT else kind for name, kind in wanted.items()}
         with duckdb.connect() as connection:
             return differences(
@@ -455,7 +524,7 @@ class Warehouse(Destination):
                 f"(SELECT {ours} FROM {parquet(table.paths, types(table.schema))})",
                 parquet([str(theirs)], wanted),
                 wanted=wanted,
-                key=table.key,
+                key=(told or table).key,
             )
 
     def _quietly(self, work: Callable[[], object], what: str) -> bool:

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email import message_from_bytes
-from email.message import EmailMessage
+from email.message import EmailMessage, Message
 from email.policy import SMTP
-from email.utils import format_datetime, parseaddr
+from email.utils import format_datetime, parseaddr, parsedate_to_datetime
 from functools import cache
 from typing import Any
 
@@ -23,6 +23,7 @@ from mogul_assets.messages.recap import TYPES, Listed, Recap
 _POLICY = SMTP.clone(cte_type="7bit")
 """Lines end in CRLF, and no byte has its eighth bit: whatever is between sender and recipient lets it through."""
 _CHART = "chart"
+_LINKS_UNTIL = "Mogul-Links-Until"
 _WIDTH = 32
 """Characters of a line's name in plain text."""
 
@@ -82,6 +83,9 @@ def page(letter: Letter) -> str:
 def mail(letter: Letter, *, sender: str, recipient: str, at: datetime, attachments: Sequence[Attachment] = ()) -> bytes:
     """The whole mail to one recipient, but for its Message-ID: ``identified`` puts it there."""
     message = _headed(_heading(letter), sender, recipient, at)
+    if letter.links_until is not None:
+        # Not Expires (RFC 10080): the recap stays worth reading, and clients hide what has expired.
+        message[_LINKS_UNTIL] = format_datetime(utc(letter.links_until))
     message.set_content(text(letter), cte="quoted-printable")
     reference = f"{_CHART}@{parseaddr(sender)[1].rpartition('@')[2]}"
     shown = None if letter.chart is None else f"cid:{reference}"
@@ -105,14 +109,24 @@ def plain(subject: str, said: str, *, sender: str, recipient: str, at: datetime)
 
 def envelope(payload: bytes) -> tuple[str, str]:
     """The addresses that the mail is from and goes to."""
-    headers = message_from_bytes(payload.partition(b"\r\n\r\n")[0], policy=_POLICY)
+    headers = _headers(payload)
     return parseaddr(headers["From"])[1], parseaddr(headers["To"])[1]
+
+
+def links_until(payload: bytes) -> datetime | None:
+    """Until when its links lead anywhere; ``None`` where it carries its files itself."""
+    ends = _headers(payload)[_LINKS_UNTIL]
+    return None if ends is None else parsedate_to_datetime(ends)
 
 
 def identified(payload: bytes, id_: str) -> bytes:
     """The mail with its Message-ID: made of its own bytes and the ledger's id, so that every try sends the same."""
     sender, _ = envelope(payload)
     return f"Message-ID: <{id_}@{sender.rpartition('@')[2]}>\r\n".encode() + payload
+
+
+def _headers(payload: bytes) -> Message:
+    return message_from_bytes(payload.partition(b"\r\n\r\n")[0], policy=_POLICY)
 
 
 def _headed(subject: str, sender: str, recipient: str, at: datetime) -> EmailMessage:

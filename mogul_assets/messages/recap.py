@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import duckdb
+import pyarrow as pa
 
 from mogul_assets.messages.money import spoken
 from mogul_assets.messages.periods import Period
@@ -133,6 +134,14 @@ class Threshold:
 EVERYTHING = Threshold()
 
 
+NEEDED = frozenset(
+    {"currency_code", "customer_uuid", "date", "movement_key", "movement_type", "mrr", "mrr_movement", "rank"}
+)
+"""The columns of ``mrr_movements`` that the figures are made of."""
+_SPARED = ("customer_external_id", "customer_name", "description")
+"""Those that are shown where they are there."""
+
+
 def recap(
     movements: Table,
     period: Period,
@@ -200,12 +209,15 @@ def _view(connection: duckdb.DuckDBPyConnection, name: str, movements: Table, sp
         for file in movements.files
         if file.month is None or Window.months(file.month, file.month).overlaps(span)
     ]
+    absent = [column for column in _SPARED if column not in movements.schema.names]
     if not paths:
-        connection.register(name, movements.schema.empty_table())
+        schema = pa.schema([*movements.schema, *(pa.field(column, pa.string()) for column in absent)])
+        connection.register(name, schema.empty_table())
         return
     assert span.end is not None
+    nulls = "".join(f", NULL::VARCHAR AS {column}" for column in absent)
     connection.sql(
-        f"SELECT * REPLACE (coalesce(mrr_movement, 0) AS mrr_movement) FROM {parquet(paths)} "
+        f"SELECT * REPLACE (coalesce(mrr_movement, 0) AS mrr_movement){nulls} FROM {parquet(paths)} "
         f"WHERE date >= '{span.start.isoformat()}' AND date < '{span.end.isoformat()}'"
     ).create_view(name)
 

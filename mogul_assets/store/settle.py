@@ -100,14 +100,14 @@ def write(
     key = ", ".join(quoted(name) for name in dataset.key)
     folder.mkdir(parents=True, exist_ok=True)
     if dataset.window is None:
-        rows = _sorted(connection, relation, columns, key, _cuts(connection, relation, dataset.key[0]))
-        return (_file(rows, dataset, folder / dataset.name, generation, None),)
+        rows = ordered(connection, relation, dataset.schema.names, dataset.key)
+        return (file_of(rows, dataset.schema, folder / dataset.name, generation, None),)
     month = f"strftime({quoted(dataset.window)}, '%Y-%m')"
     cuts = _month_cuts(connection, relation, quoted(dataset.window))
     rows = _sorted(connection, relation, f"{columns}, {month} AS _month", f"_month, {key}", cuts)
     pieces = groupby(_pieces(rows), key=itemgetter(0))
     return tuple(
-        _file((rows for _, rows in group), dataset, folder / name, generation, Month.parse(name))
+        file_of((rows for _, rows in group), dataset.schema, folder / name, generation, Month.parse(name))
         for name, group in pieces
     )
 
@@ -115,6 +115,14 @@ def write(
 SORTED_ROWS = 65_536
 """Rows sorted at once. DuckDB 2.0 runs out of memory where it merges more: 270,000 line items with a limit of 160 MB,
 four times as many with 256 MB."""
+
+
+def ordered(
+    connection: duckdb.DuckDBPyConnection, relation: str, columns: Sequence[str], key: Sequence[str]
+) -> Iterator[pa.RecordBatch]:
+    """These columns of all rows, in the order of the key."""
+    names, order = (", ".join(map(quoted, each)) for each in (columns, key))
+    return _sorted(connection, relation, names, order, _cuts(connection, relation, key[0]))
 
 
 def _sorted(
@@ -184,13 +192,14 @@ def _pieces(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[str, pa.RecordB
             start += rows
 
 
-def _file(
-    batches: Iterable[pa.RecordBatch], dataset: Dataset, stem: Path, generation: str, month: Month | None
+def file_of(
+    batches: Iterable[pa.RecordBatch], schema: pa.Schema, stem: Path, generation: str, month: Month | None
 ) -> DataFile:
+    """The rows as one file, named ``stem`` and after what is in it."""
     rows = 0
     part = stem.with_name(f"{stem.name}.part")
-    with pq.ParquetWriter(part, dataset.schema, compression="zstd", compression_level=1) as writer:
-        for table in _groups(batches, dataset.schema):
+    with pq.ParquetWriter(part, schema, compression="zstd", compression_level=1) as writer:
+        for table in _groups(batches, schema):
             writer.write_table(table, row_group_size=GROUP_ROWS)
             rows += table.num_rows
     with part.open("rb") as file:

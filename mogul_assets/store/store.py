@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,6 +42,12 @@ FORMAT = 2
 """Of pointers and of what they name. A change that an older reader would misread makes it one more: what is older then
 is made again by the next refresh."""
 WATERMARKS = "watermarks"
+GONE_ENTRIES = "gone"
+"""Fact of a partial read: the entries of the list that the account has no more."""
+INCIDENTS = "incidents.json"
+"""What is wrong now, and who was told of it: kept by ``alerts``."""
+NEWS_LOCK = "news.lock"
+"""The file that is held by who reads the news, beside a refresh, which holds the store."""
 GRACE_SECONDS = 24 * 3600
 """How long files stay that no pointer names: longer than any delivery that may still read them."""
 
@@ -95,10 +101,24 @@ class _Written(msgspec.Struct, frozen=True):
     format: int = 1
 
 
+class Chosen(msgspec.Struct, frozen=True):
+    """What of a dataset a destination was to get, as digests: by which settings, and whom those meant among customers.
+
+    Empty where that was all of it.
+    """
+
+    settings: str = ""
+    customers: str = ""
+
+
+EVERYTHING = Chosen()
+
+
 class Watermark(msgspec.Struct, frozen=True):
     """What a delivery last achieved, and what went wrong since.
 
-    ``files`` are the checksums delivered and ``rows_by_month`` their rows, by month (``""`` where it has none).
+    ``files`` are the checksums delivered, of the store's own files, and ``rows_by_month`` the rows that were sent of
+    them, by month (``""`` where it has none); which of them those were, ``chosen`` says.
 
     ``attempts`` counts what failed one after the other, ``due_at`` is when the next one is to begin; ``None``: not
     by itself. ``transient`` says whether waiting can help. ``location`` is where it arrived.
@@ -118,6 +138,7 @@ class Watermark(msgspec.Struct, frozen=True):
     attempts: int = 0
     due_at: datetime | None = None
     location: str = ""
+    chosen: Chosen = EVERYTHING
 
 
 def group_of(dataset: Dataset) -> str:
@@ -171,14 +192,9 @@ class Store:
         A windowed one covers its window, and those before it stay for the months that it does not.
         """
         file = self.root / "raw" / read / f"{generation}.parquet"
-        part = file.with_suffix(".part")
-        with durable.writing_to(self.root):
-            with RawWriter(part, read) as writer:
-                landing = RawLanding(writer)
-                yield landing
-            durable.settle(part)
-            part.replace(file)
-            durable.settle(file.parent)
+        with self._raw_file(file, read) as writer:
+            landing = RawLanding(writer)
+            yield landing
         landed = RawRead(
             generation,
             str(file.relative_to(self.root)),
@@ -193,6 +209,40 @@ class Store:
         before = [r for r in self.raw_reads(read) if r.generation != generation]
         standing = [*_uncovered(before, landed), landed]
         self._replace(f"raw/{read}", msgspec.json.encode(standing))
+
+    def land_again(self, landed: RawRead, pages: Iterable[Page]) -> None:
+        """Put these pages in the place of those of a read that stands; what is known of the read stays."""
+        file = self._existing(landed.file)
+        with self._raw_file(file, file.parent.name) as writer:
+            for page in pages:
+                writer.put(page)
+
+    def name_no_more(self, read: str, entry: str) -> None:
+        """Let no read that stands name this entry of its list among those that are gone."""
+        standing = self.raw_reads(read)
+        if any(entry in each.facts.get(GONE_ENTRIES, []) for each in standing):
+            changed = [
+                msgspec.structs.replace(
+                    each,
+                    facts={
+                        **each.facts,
+                        GONE_ENTRIES: [one for one in each.facts.get(GONE_ENTRIES, []) if one != entry],
+                    },
+                )
+                for each in standing
+            ]
+            self._replace(f"raw/{read}", msgspec.json.encode(changed))
+
+    @contextmanager
+    def _raw_file(self, file: Path, read: str) -> Iterator[RawWriter]:
+        """What writes a file of pages, which is there when the block ended well."""
+        part = file.with_suffix(".part")
+        with durable.writing_to(self.root):
+            with RawWriter(part, read) as writer:
+                yield writer
+            durable.settle(part)
+            part.replace(file)
+            durable.settle(file.parent)
 
     def raw_reads(self, read: str) -> list[RawRead]:
         """The raw reads that stand, oldest first: of a list the last whole one and the partial ones since.
@@ -402,14 +452,17 @@ class Store:
         seconds: float,
         location: str = "",
         anew: bool = False,
+        sent: Table | None = None,
+        chosen: Chosen = EVERYTHING,
     ) -> None:
         """Record that a table arrived: months outside its window keep what they had.
 
-        They have nothing where the table was made ``anew``, or lies at another ``location`` than before. While some
-        month is still to come, what was due or wrong stays so: one month by hand is not the whole.
+        They have nothing where the table was made ``anew``, or lies at another ``location`` than before, or where
+        other rows were ``chosen``. While some month is still to come, what was due or wrong stays so: one month by
+        hand is not the whole. ``sent`` is the table as it was chosen, where that was not all of it.
         """
         before = self.watermark(destination, table.dataset)
-        elsewhere = before.location not in {"", location}
+        elsewhere = before.location not in {"", location} or before.chosen != chosen
         kept = {
             month
             for month in before.files
@@ -423,8 +476,12 @@ class Store:
             "bytes": bytes_,
             "seconds": seconds,
             "files": files,
-            "rows_by_month": {**{month: before.rows_by_month.get(month, 0) for month in kept}, **rows_by_month(table)},
+            "rows_by_month": {
+                **{month: before.rows_by_month.get(month, 0) for month in kept},
+                **rows_by_month(sent or table),
+            },
             "location": location,
+            "chosen": chosen,
         }
         if table.window is not None and _differing(self._standing(table.dataset) or {}, files):
             mark = msgspec.structs.replace(before, **arrived)
@@ -432,12 +489,25 @@ class Store:
             mark = Watermark(generation=table.generation, read_at=table.read_at, **arrived)
         self.mark(destination, table.dataset, mark)
 
-    def lost(self, destination: str, table: Table, share: float | None) -> str | None:
-        """What a delivery of this table would lose that it must not, by what was delivered last; see ``guard.loss``."""
-        before = self.watermark(destination, table.dataset).rows_by_month
-        window = table.window
+    def lost(
+        self,
+        destination: str,
+        table: Table,
+        share: float | None,
+        *,
+        sent: Table | None = None,
+        chosen: Chosen = EVERYTHING,
+    ) -> str | None:
+        """What a delivery of this table would lose that it must not, by what was delivered last; see ``guard.loss``.
+
+        What other settings chose tells nothing of that: the first delivery after those changed is let through.
+        """
+        mark, window = self.watermark(destination, table.dataset), table.window
+        if mark.chosen.settings != chosen.settings:
+            return None
+        before = mark.rows_by_month
         here = {name: rows for name, rows in before.items() if window is None or window.holds(Month.parse(name).start)}
-        return loss(here, rows_by_month(table), share)
+        return loss(here, rows_by_month(sent or table), share)
 
     def failed(
         self,
@@ -488,11 +558,16 @@ class Store:
         cleared = {name: getattr(fresh, name) for name in ("error", "failed_at", "transient", "attempts", "due_at")}
         self.mark(destination, dataset, msgspec.structs.replace(before, **cleared))
 
-    def stale_from(self, destination: str, dataset: str) -> Month | None:
-        """The first month that the destination does not hold as it stands here; ``None``: it holds all."""
+    def stale_from(self, destination: str, dataset: str, chosen: Chosen = EVERYTHING) -> Month | None:
+        """The first month that the destination does not hold as it stands here; ``None``: it holds all.
+
+        Where something else was ``chosen`` at the last delivery, it holds none.
+        """
         if DATASETS[dataset].window is None or (here := self._standing(dataset)) is None:
             return None
-        return min(map(Month.parse, _differing(here, self.watermark(destination, dataset).files)), default=None)
+        mark = self.watermark(destination, dataset)
+        differing = _differing(here, mark.files) if mark.chosen == chosen else here.keys() | mark.files.keys()
+        return min(map(Month.parse, differing), default=None)
 
     def _standing(self, dataset: str) -> dict[str, str] | None:
         """The checksums of a windowed dataset by month, as the pointer has them; ``None``: it was never published."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_hex
 
@@ -23,6 +23,13 @@ def new_generation(now: datetime | None = None, *, suffix: str = "") -> str:
     With a ``suffix`` of four hexadecimal digits the same arguments give the same name.
     """
     return f"{now or datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{suffix or token_hex(2)}"
+
+
+def generation_after(generation: str) -> str:
+    """The name that follows: of the same reading, told again, whatever the clock says meanwhile."""
+    moment, _, suffix = generation.rpartition("-")
+    at = datetime.strptime(moment, "%Y%m%dT%H%M%S.%fZ").replace(tzinfo=UTC)
+    return new_generation(at + timedelta(microseconds=1), suffix=suffix)
 
 
 GENERATION = re.compile(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{4}")
@@ -63,7 +70,8 @@ class Table:
 
     Rows are unique by ``key`` and sorted by it within each file; files of a windowed dataset are in the
     order of their months. ``window`` is ``None`` for a snapshot: the files are then the whole dataset.
-    ``read_at`` is when the account was read (UTC).
+    ``read_at`` is when the account was read (UTC). ``choice`` says in words what a destination's entry chose of
+    it, where this is not all.
     """
 
     dataset: str
@@ -74,6 +82,12 @@ class Table:
     read_at: datetime
     window: Window | None = None
     window_column: str | None = None
+    choice: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def origin(self) -> str:
+        """The dataset by its own name; ``dataset`` is what it is called where it goes."""
+        return self.choice.get("dataset", self.dataset)
 
     @property
     def rows(self) -> int:

@@ -121,7 +121,7 @@ def _rows(dataset: Dataset, entry: Raw, shard: Mapping[str, str]) -> Iterator[di
         yield _row(dataset, columns, entry, None, shard)
     else:
         try:
-            items = _items(_at(entry, dataset.each))
+            items = _items(at(entry, dataset.each))
         except Refused as refusal:
             yield _rejected(dataset, refusal, entry)
             return
@@ -144,7 +144,7 @@ def _row(
     if not bytes(entry).startswith(b"{"):
         return _rejected(dataset, Refused("not an object"), entry)
     try:
-        row = {column.name: _read(column, entry, outer, shard) for column in columns}
+        row = {column.name: value_of(column, entry, outer, shard) for column in columns}
         _complete(columns, row)
     except Refused as refusal:
         return _rejected(dataset, refusal, entry)
@@ -156,14 +156,14 @@ def _collected(
 ) -> Iterator[dict[str, Any] | Rejected]:
     collection = COLLECTIONS[dataset.each or ""]
     try:
-        made = list(collection.rows(*(_at(entry, path) or Raw() for path in collection.needs)))
+        made = list(collection.rows(*(at(entry, path) or Raw() for path in collection.needs)))
         for row in made:
             primary = collection.everywhere is None or row["is_primary"]
             for column in columns:
                 if column.name in collection.fills:
                     continue
                 holds = primary or column.name in (collection.everywhere or ())
-                row[column.name] = _read(column, entry, entry, shard) if holds else None
+                row[column.name] = value_of(column, entry, entry, shard) if holds else None
             _complete(columns, row)
     except Refused as refusal:
         yield _rejected(dataset, refusal, entry)
@@ -177,16 +177,16 @@ def _complete(columns: Iterable[Column], row: Mapping[str, Any]) -> None:
             raise Refused(f"{column.name} is missing")
 
 
-def _read(column: Column, entry: Raw, outer: Raw | None, shard: Mapping[str, str]) -> Any:
+def value_of(column: Column, entry: Raw, outer: Raw | None, shard: Mapping[str, str]) -> Any:
     if column.parts:
-        return assemble((key, bytes(_at(entry, source) or b"")) for key, source in column.parts)
+        return assemble((key, bytes(at(entry, source) or b"")) for key, source in column.parts)
     for source in (column.source, column.or_source):
         if source is None:
             continue
         if source.lstrip("^").startswith("@"):
             value: Any = shard.get(source.lstrip("^@"))
         else:
-            raw = _at(outer or Raw(), source[1:]) if source.startswith("^") else _at(entry, source)
+            raw = at(outer or Raw(), source[1:]) if source.startswith("^") else at(entry, source)
             try:
                 value = text(raw) if column.enum else READERS[column.kind](raw)
             except Refused as refusal:
@@ -196,7 +196,7 @@ def _read(column: Column, entry: Raw, outer: Raw | None, shard: Mapping[str, str
     return None
 
 
-def _at(raw: Raw, path: str) -> Raw | None:
+def at(raw: Raw, path: str) -> Raw | None:
     value: Raw | None = raw
     *outer, last = path.split(".")
     for name in outer:

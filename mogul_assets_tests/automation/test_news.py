@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import shutil
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -15,7 +16,7 @@ from mogul_assets.assets.common import AccountResource
 from mogul_assets.assets.deliveries import NEWS_ASSET
 from mogul_assets.automation import news as real_time
 from mogul_assets.automation.jobs import NEWS, deliver_job, news_job
-from mogul_assets.automation.news import AGAIN_AFTER, news_sensor
+from mogul_assets.automation.news import AGAIN_AFTER, KEPT_RUNS, news_sensor
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.messages.message import State
 from mogul_assets.news import LOOK_BACK, read_news
@@ -23,11 +24,13 @@ from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
 from mogul_assets.store.table import new_generation
 from mogul_assets_tests.automation.conftest import started, tick
+from mogul_assets_tests.docs.pages import page
 from mogul_assets_tests.peers.receiver import SECRET, Receiver, Reply
 from mogul_assets_tests.project import NOW, Project, failures_of
 
 BORN = NOW - timedelta(hours=8)
 """The company's clock is behind ours: what happens to it as time passes is news, and not yet late."""
+RUN_BYTES = 250_000
 HOOK = "{{type: webhook, url: '{url}', allow_private: [127.0.0.1], secret: {{env: HOOK_SECRET}}}}"
 
 
@@ -303,3 +306,25 @@ def test_of_its_runs_the_newest_stay(hooked, receiver, monkeypatch):
     runs = [news(project).run_id for _ in range(3)]
     tick(project, sensor_of(project))
     assert project.instance.get_run_ids(dg.RunsFilter(job_name=NEWS)) == runs[-1:]
+
+
+def test_run_after_run_dagsters_folder_stays_within_what_the_page_says(hooked, receiver, monkeypatch, tmp_path):
+    """As many runs as one likes: those that stay, of 0.25 MB at most, and nothing of those that went."""
+    kept = 2
+    monkeypatch.setattr(real_time, "KEPT_RUNS", kept)
+    project, sizes, folder = hooked(receiver), [], tmp_path / "instance"
+    folder.mkdir()
+    with dg.DagsterInstance.local_temp(str(folder)) as project.instance:
+        empty = used(folder)
+        for _ in range(3 * kept):
+            assert news(project).success
+            tick(project, sensor_of(project))
+            sizes.append(used(folder) - empty)
+    assert max(sizes) < kept * RUN_BYTES
+    assert sizes[-1] < sizes[kept - 1] + RUN_BYTES / 5
+    stated = re.search(r"(\d+) MB together", page("operations.md"))
+    assert int(stated[1]) * 1e6 == KEPT_RUNS * RUN_BYTES
+
+
+def used(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -6,8 +6,9 @@ import pyarrow as pa
 import pytest
 
 from mogul_assets.catalog.columns import Kind
-from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, ENUMS, LEFT_OUT, dataset
+from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, ENUMS, INTERNAL, LEFT_OUT, dataset
 from mogul_assets.catalog.reads import READS
+from mogul_assets.destinations import history
 
 EACH = pytest.mark.parametrize("declared", [*DATASETS.values(), CUSTOMER_RECORDS], ids=str)
 
@@ -193,3 +194,31 @@ def test_enums_and_fields_left_out_are_of_things_that_exist():
     for name, column in ENUMS:
         assert column in DATASETS[name].by_name
     assert LEFT_OUT.keys() <= READS.keys()
+
+
+@EACH
+def test_what_identifies_a_row_through_time_and_what_is_fleeting_is_never_null(declared):
+    """Those columns are compared by ``=`` and ``<>`` at destinations that keep history."""
+    for name in (*declared.identity, *declared.fleeting):
+        assert not declared.by_name[name].nullable
+    assert not set(declared.identity) & set(declared.fleeting)
+    assert not set(declared.by_name) & set(history.COLUMNS)
+
+
+def test_a_movement_is_known_by_its_own_key_and_not_by_an_id_that_is_issued_again():
+    movements = DATASETS["mrr_movements"]
+    assert (movements.identity, movements.fleeting) == (("movement_key",), ("uuid", "rank"))
+
+
+@pytest.mark.parametrize("declared", [*DATASETS.values(), *INTERNAL.values()], ids=str)
+def test_rows_that_name_a_customer_say_whose_they_are(declared):
+    """What a new dataset has of customers is removed when one of them is forgotten."""
+    names = {name for name in declared.by_name if re.search(r"customer_(uuid|external_id)$", name)}
+    about = declared.about
+    if about is None:
+        assert not names
+        assert declared.read not in {"customers", "contacts", "invoices", "activities"}
+        return
+    said = {about.uuid, *(about.record or ()), *about.words} - {None}
+    assert said <= set(declared.by_name)
+    assert names <= said

@@ -25,6 +25,8 @@ JSON_TEXT = "json text"
 """JSON is kept to the byte. Elsewhere it is parsed, and read in its ``canonical`` form."""
 JSON_NULL = "json null"
 """JSON's ``null`` is told from no value."""
+HISTORY = "history"
+"""Versions of rows are kept there by choice."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from mogul_assets.destinations.dialect import ascii_lower
 from mogul_assets_tests.destinations import object_places as objects
-from mogul_assets_tests.destinations.place import DISK, JSON_NULL, JSON_TEXT, Place, Spot, State
+from mogul_assets_tests.destinations.place import DISK, HISTORY, JSON_NULL, JSON_TEXT, Place, Spot, State
 from mogul_assets_tests.peers import bigquery, redshift, snowflake
 
 
@@ -89,7 +89,7 @@ PLACES = (
         lambda spot: {"path": str(_duckdb_file(spot))},
         _read_duckdb,
         _listed,
-        abilities=ON_DISK,
+        abilities=ON_DISK | {HISTORY},
         folds=True,
         traced=frozenset({"mogul_assets.destinations.duckdb"}),  # DuckDB writes below Python
     ),
@@ -100,7 +100,7 @@ PLACES = (
         snowflake.read,
         snowflake.listed,
         peer="snowflake",
-        abilities=frozenset({JSON_NULL}),
+        abilities=frozenset({JSON_NULL, HISTORY}),
         folds=True,
         spelled=ascii_lower,
     ),
@@ -110,7 +110,7 @@ PLACES = (
         bigquery.read,
         bigquery.listed,
         peer="bigquery",
-        abilities=frozenset({JSON_NULL}),
+        abilities=frozenset({JSON_NULL, HISTORY}),
         folds=True,
         refused_names=frozenset({'say "hi"', "a.b", "a;--", "😀", "{x}", "?", "$1"}),
     ),
@@ -120,7 +120,7 @@ PLACES = (
         redshift.read,
         redshift.listed,
         peer="redshift",
-        abilities=frozenset({JSON_NULL}),
+        abilities=frozenset({JSON_NULL, HISTORY}),
         folds=True,
         spelled=ascii_lower,
     ),

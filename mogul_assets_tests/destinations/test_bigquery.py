@@ -20,6 +20,7 @@ from mogul_assets.destinations import bigquery_session, warehouse
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.bigquery import _PERMISSIONS, DIALECT, BigQueryDestination
 from mogul_assets.destinations.bigquery_errors import REASONS, TELLING
+from mogul_assets.destinations.configured import settings_of
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place
@@ -594,10 +595,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "destinations" / "bigquery.md").rea
 
 
 def test_the_page_has_every_setting_with_its_default_and_description():
-    fields = {field.alias or name: field for name, field in BigQueryDestination.model_fields.items()}
     told = dict(re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.partition("## Settings")[2], re.MULTILINE))
-    for name in fields.keys() - {"name", "connection"}:
-        field = fields[name]
+    for name, field in settings_of(BigQueryDestination).items():
         default = "must be set" if field.is_required() else f"`{field.default}`" if field.default else "–"
         default = "–" if field.default_factory else default
         assert told.pop(name) == f"{default} | {field.description}"

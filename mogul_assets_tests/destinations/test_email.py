@@ -19,8 +19,8 @@ import pytest
 from azure.storage.blob import ContainerSasPermissions, generate_container_sas
 from dagster_gcp import GCSResource
 
-from mogul_assets.destinations.configured import Misconfigured, configured
-from mogul_assets.destinations.email import DATASETS, LASTING, EmailDestination
+from mogul_assets.destinations.configured import Misconfigured, configured, settings_of
+from mogul_assets.destinations.email import DATASETS, LASTING, LEFT, EmailDestination
 from mogul_assets.destinations.gcs import GCSDestination
 from mogul_assets.destinations.messenger import CAUGHT_UP, LedgerResource
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
@@ -247,7 +247,7 @@ class TestTries:
         destination.tell(tables)
         (received,) = server.received
         assert received.message["Message-ID"] == f"<{before.id}@example.com>"
-        first, second = tries(destination, destination.composed(tables, NOW)[0], times=2)
+        first, second = tries(destination, next(destination.composed(tables, NOW)), times=2)
         assert first.outcome is second.outcome is Outcome.TAKEN
         assert server.received[1].content == server.received[2].content
 
@@ -266,6 +266,13 @@ class TestAttachments:
         assert "links" in refused.value.remedy
         assert server.received == []
         assert records(destination) == {}
+
+    def test_carrying_its_files_a_mail_is_sent_whenever_it_can_be(self, email, tables, server, monday):
+        destination = email(recipients=[ANNA])
+        mail = next(destination.composed(tables, NOW))
+        monday[0] += timedelta(weeks=3)
+        assert [answer.outcome for answer in tries(destination, mail)] == [Outcome.TAKEN]
+        assert "Mogul-Links-Until" not in server.received[0].message
 
     def test_one_that_just_fits_is_sent(self, email, tables, server, tmp_path):
         email(recipients=[ANNA]).tell(tables)
@@ -364,6 +371,20 @@ class TestLinks:
             monday[0] += timedelta(days=1)
         assert {re.search(r"finance/(\d{8})T", key)[1] for key in lake.of_mails()} == {"20261127", "20261128"}
         assert len(server.received) == 4
+
+    def test_a_mail_that_waited_is_sent_while_there_is_time_to_fetch_its_files(
+        self, lake, email, tables, server, monday
+    ):
+        destination = email(recipients=[ANNA], links="lake", links_store=lake.destination)
+        mail = next(destination.composed(tables, NOW))
+        monday[0] = NOW + LASTING["daily"] - LEFT
+        assert [answer.outcome for answer in tries(destination, mail)] == [Outcome.TAKEN]
+        monday[0] += timedelta(seconds=1)
+        (answer,) = tries(destination, mail)
+        assert answer.outcome is Outcome.REFUSED
+        assert answer.text == "its links end 2026-11-25 09:00 UTC: start the job send_now for another mail"
+        assert len(server.received) == 1
+        assert server.received[0].message["Mogul-Links-Until"] == "Wed, 25 Nov 2026 09:00:00 +0000"
 
     def test_what_is_no_file_of_its_own_mails_is_left_alone(self, lake, email):
         others = ["_mails/finance/notes.txt", f"_mails/sales/20200101T000000Z-{'x' * 43}/customers.csv"]
@@ -632,9 +653,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "destinations" / "email.md"
 
 def test_the_page_has_every_setting():
     told = set(PAGE.read_text().splitlines())
-    for name, field in EmailDestination.model_fields.items():
-        if name in ("name", "ledger", "links_store"):
-            continue
+    for name, field in settings_of(EmailDestination).items():
         default = (
             "–"
             if field.default is None

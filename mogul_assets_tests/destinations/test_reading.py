@@ -9,6 +9,7 @@ import duckdb
 import pytest
 
 from mogul_assets.destinations import load_type
+from mogul_assets.destinations.configured import settings_of
 from mogul_assets.destinations.files import FilesDestination
 from mogul_assets_tests.destinations.object_places import PREFIX
 from mogul_assets_tests.destinations.place import Spot
@@ -87,9 +88,7 @@ def test_plain_sql_reads_it(table, tmp_path):
 @pytest.mark.parametrize("word", ["s3", "gcs", "azure_blob", "files", "duckdb"])
 def test_the_page_has_every_setting(word):
     told = set((PAGES / f"{word}.md").read_text().splitlines())
-    for name, field in load_type(word).model_fields.items():
-        if name in ("name", "connection"):
-            continue
-        default = "–" if field.default in (None, "") else f"`{field.default}`"
+    for name, field in settings_of(load_type(word)).items():
+        default = "–" if field.default in (None, "") or field.default_factory else f"`{field.default}`"
         left_out = "must be set" if field.is_required() else default
-        assert f"| `{field.alias or name}` | {left_out} | {field.description} |" in told
+        assert f"| `{name}` | {left_out} | {field.description} |" in told

@@ -21,6 +21,7 @@ from dagster_aws.redshift import RedshiftClientResource
 
 from mogul_assets.destinations import redshift as module
 from mogul_assets.destinations.base import Outcome
+from mogul_assets.destinations.configured import settings_of
 from mogul_assets.destinations.redshift import DIALECT, RedshiftDestination
 from mogul_assets.destinations.redshift_errors import S3_CODES, STATES, TEXTS, database_error, s3_error
 from mogul_assets.destinations.warehouse import Conflict
@@ -832,11 +833,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "destinations" / "redshift.md").rea
 
 def test_the_page_tells_every_setting_with_its_default():
     always = {"host", "database", "user", "password"}  # where no resource of the user's own stands in
-    for name, field in RedshiftDestination.model_fields.items():
-        if name not in {"name", "connection"}:
-            required = field.is_required() or name in always
-            default = "must be set" if required else "–" if field.default is None else f"`{field.default}`"
-            assert f"| `{field.alias or name}` | {default} | {field.description} |\n" in PAGE
+    for name, field in settings_of(RedshiftDestination).items():
+        required = field.is_required() or name in always
+        absent = field.default is None or field.default_factory
+        default = "must be set" if required else "–" if absent else f"`{field.default}`"
+        assert f"| `{name}` | {default} | {field.description} |\n" in PAGE
 
 
 def test_the_page_tells_every_error():

@@ -21,6 +21,7 @@ from pydantic import ValidationError
 
 from mogul_assets.destinations import warehouse
 from mogul_assets.destinations.base import Outcome
+from mogul_assets.destinations.configured import settings_of
 from mogul_assets.destinations.dialect import LOG
 from mogul_assets.destinations.snowflake import DIALECT, SnowflakeDestination
 from mogul_assets.destinations.snowflake_errors import CODES, GRANTS, HTTP, meaning
@@ -749,12 +750,11 @@ PAGE = (Path(__file__).parents[2] / "docs" / "destinations" / "snowflake.md").re
 
 def test_the_page_tells_every_setting_with_its_default():
     always = {"account", "user"}  # where no resource of the user's own stands in
-    for name, field in SnowflakeDestination.model_fields.items():
-        if name not in {"name", "connection"}:
-            required = field.is_required() or name in always
-            default = "must be set" if required else f"`{field.default}`" if field.default else "–"
-            default = "–" if field.default_factory else default
-            assert f"| `{field.alias or name}` | {default} | {field.description} |\n" in PAGE
+    for name, field in settings_of(SnowflakeDestination).items():
+        required = field.is_required() or name in always
+        default = "must be set" if required else f"`{field.default}`" if field.default else "–"
+        default = "–" if field.default_factory else default
+        assert f"| `{name}` | {default} | {field.description} |\n" in PAGE
 
 
 def test_the_page_tells_every_error():

@@ -2,6 +2,7 @@
 
 import stat
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,8 +17,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mogul_assets.errors import ConfigurationError, DataRefused, LedgerUnavailable, LedgerUnusable
-from mogul_assets.messages.ledger import CHUNK, CLAIMED_FOR, Ledger
+from mogul_assets.messages.ledger import LOT_BYTES, Ledger
+from mogul_assets.messages.ledger_claims import CLAIMED_FOR
 from mogul_assets.messages.message import Answer, Draft, Outcome, State, Tried
+from mogul_assets.messages.recognition import CHUNK
 from mogul_assets.messages.sending import Policy
 from mogul_assets.messages.tables import METADATA
 from mogul_assets_tests import killing
@@ -114,6 +117,17 @@ def test_thousands_of_one_moment_are_told_in_lots(ledger):
     ledger.standing(HOOK, BEGAN)
     assert ledger.enqueue_news(HOOK, told, noted, NOW, seen_at=NOW).new == 3 * CHUNK
     assert max(lots) <= CHUNK + 2
+
+
+def test_of_large_messages_a_few_are_held_in_memory(ledger):
+    drafts = (Draft("mail", f"{number}", bytes([number]) * 1_000_000, NOW) for number in range(60))
+    tracemalloc.start()
+    try:
+        assert ledger.enqueue(HOOK, drafts, NOW) == 60
+        assert tracemalloc.get_traced_memory()[1] < LOT_BYTES + 8_000_000
+    finally:
+        tracemalloc.stop()
+    assert [record.subject for record in ledger.records(HOOK)] == [f"{number}" for number in reversed(range(60))]
 
 
 def test_equals_at_the_border_of_a_lot_are_two(ledger):

@@ -329,7 +329,7 @@ def test_killed_at_any_moment_nothing_is_lost_and_no_more_is_sent_again_than_was
 
 def test_killed_at_every_step_of_claiming_and_settling(tmp_path):
     """Just before each of its writes to the disk, in Python's sight or SQLite's own, by the lines around them."""
-    within = {"mogul_assets.messages.ledger", "mogul_assets.messages.sending"}
+    within = {f"mogul_assets.messages.{name}" for name in ("ledger_database", "ledger_claims", "sending")}
 
     def fresh(name):
         folder = tmp_path / name

@@ -15,6 +15,7 @@ from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, INVOICES
 from mogul_assets.refresh import EDITED, GONE, ChecksFailed
 from mogul_assets.sandbox import NO_LIMITS, Fault, Sandbox, generate, live, serve
 from mogul_assets.sandbox.company import NO_DATE
+from mogul_assets.store import erasure
 from mogul_assets.store.shape import typed_datasets
 from mogul_assets.store.store import Store, group_of
 from mogul_assets.store.window import Month
@@ -319,6 +320,17 @@ def test_a_touched_customer_that_is_gone_leaves_nothing(store, again, sandbox):
     sandbox.company = replace(company, activities=[*sandbox.company.activities])  # somebody restored it
     again(25)
     assert len(runs.rows(store, CUSTOMER_RECORDS.name)) == len(company.customers)
+
+
+def test_one_that_is_gone_is_named_no_more_once_it_is_forgotten(store, again, sandbox):
+    uuid = recent(sandbox.company)
+    company = sandbox.company
+    sandbox.company = replace(company, customers=without(company, "customers", uuid), activities=moved(company, uuid))
+    again()
+    assert any(uuid.encode() in file.read_bytes() for file in store.root.rglob("*.json"))
+    erasure.forget(store, uuid)
+    erasure.finished(store)
+    assert not any(uuid.encode() in file.read_bytes() for file in store.root.rglob("*.json"))
 
 
 def test_a_new_lead_is_missed_by_its_count(store, again, sandbox):
