@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from mogul_assets.assets.chosen import as_chosen, to_be_held
 from mogul_assets.automation.runs import under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.runs import instance
 from mogul_assets.destinations.base import Leftover
-from mogul_assets.errors import DataRefused, MogulError, StoreBusy
+from mogul_assets.destinations.choice import Choice
+from mogul_assets.errors import ConfigurationError, DataRefused, MogulError, StoreBusy
 from mogul_assets.store import erasure
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ _ELSEWHERE = (
     "First delete the customer in ChartMogul: as long as the account has it, the next refresh brings it back, and no "
     "list of who is forgotten is kept here."
 )
+
+BY_RECORD = {name for name, dataset in DATASETS.items() if dataset.about is not None and dataset.about.uuid is None}
+_BY_RECORD = f"versions of {', '.join(sorted(BY_RECORD))}: they name it by its ids in the data sources, not known here"
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,11 @@ def command(project: Project, uuid: str, *, yes: bool, as_json: bool) -> int:
         with project.ledger() as ledger:
             messages = ledger.about(found.person.with_all_of(begun))
     there = [*_in_store(found), *_in_messages({name: one.total for name, one in messages.items()})]
-    if not there and begun is None:
+    if (
+        not there
+        and begun is None
+        and not any(_keeps_versions(project, name) for name in project.settings.destinations)
+    ):
         raise DataRefused(
             f"nothing here tells of a customer {uuid}",
             remedy=f"its id is in ChartMogul's address bar, and the column uuid of customers{_hint(found)}",
@@ -106,14 +115,24 @@ def command(project: Project, uuid: str, *, yes: bool, as_json: bool) -> int:
         _show(uuid, there, found)
     if not yes:
         click.confirm("Remove all of it?", abort=True, err=True)
-    left = _forget(project, uuid)
-    told = Told(uuid, done=True, removed=there, left=left)
+    versions, left = _forget(project, uuid)
+    told = Told(uuid, done=True, removed=[*there, *versions], left=left)
     if as_json:
         shown.as_json(told)
     else:
         click.echo(f"\n{uuid} is forgotten here.")
+        for one in versions:
+            click.echo(f"{one.count:,} versions of its rows are gone from {one.what}.")
         shown.table(("where", "what may still tell of it", "what removes it"), map(_row, left), title="\nelsewhere")
     return FAILED if any(one.problem for one in left) else OK
+
+
+def _keeps_versions(project: Project, name: str) -> bool:
+    """Whether older rows are kept there, which may tell of a customer that the store knows no more."""
+    try:
+        return any(DATASETS[one].about is not None for one in project.destination(name).versions())
+    except MogulError:
+        return False
 
 
 def _row(one: Left) -> tuple[str, str, str]:
@@ -145,18 +164,21 @@ def _show(uuid: str, there: Sequence[Removed], found: erasure.Found) -> None:
     click.echo(f"\n{_ELSEWHERE}\n")
 
 
-def _forget(project: Project, uuid: str) -> list[Left]:
-    """Remove it from everywhere here and from history tables; what is left, and where that failed."""
+def _forget(project: Project, uuid: str) -> tuple[list[Removed], list[Left]]:
+    """Remove it from everywhere here and from history tables: what went there; what is left, and where that failed."""
     person = erasure.forget(project.store, uuid).person
     if _has_ledger(project):
         with project.ledger() as ledger:
             ledger.forget(person, datetime.now(UTC))
+    erased: list[Removed] = []
     left: list[Left] = []
     for entry in project.settings.destinations.values():
         destination, datasets = project.destination(entry.name), _personal(project, entry)
         try:
             if versions := [name for name in destination.versions() if DATASETS[name].about is not None]:
-                destination.erase(person, versions)
+                erased.append(Removed("history", entry.name, destination.erase(person, versions)))
+            if BY_RECORD.intersection(versions) and not person.records:
+                left.append(Left(entry.name, _BY_RECORD, "see docs/history.md, 'Erasing a person'"))
         except MogulError as error:
             left.append(Left(entry.name, str(error), f"then again: mogul forget-customer {uuid}", problem=True))
         try:
@@ -167,7 +189,7 @@ def _forget(project: Project, uuid: str) -> list[Left]:
         left += _held(project, entry, datasets)
     if not any(one.problem for one in left):
         erasure.finished(project.store)
-    return [*left, *_here(project)]
+    return erased, [*left, *_here(project)]
 
 
 def _has_ledger(project: Project) -> bool:
@@ -187,8 +209,17 @@ def _held(project: Project, entry: Entry, datasets: Sequence[str]) -> list[Left]
     if entry.habits.messages:
         return []
     store = project.store
-    tables = [table for name in datasets if (table := store.table(name, store.stale_from(entry.name, name)))]
-    held = [table.dataset for table in tables if store.lost(entry.name, table, entry.guard)]
+    firsts = {name: store.stale_from(entry.name, name, to_be_held(entry.choice, name, store)) for name in datasets}
+    tables = [table for name, first in firsts.items() if (table := store.table(name, first))]
+    try:
+        with as_chosen(Choice.of(entry.choice), tables, store) as sent:
+            held = [
+                table.dataset
+                for table, one in zip(tables, sent, strict=True)
+                if store.lost(entry.name, table, entry.guard, sent=one.table, chosen=one.mark)
+            ]
+    except (ConfigurationError, DataRefused):
+        return []  # the delivery says so itself
     what = f"{', '.join(held)}: the guard holds back a delivery that lost so many rows"
     return [Left(entry.name, what, f"mogul sync {entry.name} --allow-loss")] if held else []
 

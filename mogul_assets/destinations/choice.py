@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,14 +22,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from mogul_assets.catalog.columns import Dataset, Kind
+from mogul_assets.catalog.columns import About, Dataset, Kind
 from mogul_assets.catalog.datasets import CUSTOMER_STATUSES, DATASETS
 from mogul_assets.destinations.formats import proven
 from mogul_assets.errors import ConfigurationError, StoreDamaged
 from mogul_assets.settings import CHOICE, Secret, describe
 from mogul_assets.store import settle
 from mogul_assets.store.person import Person
-from mogul_assets.store.sql import parquet, quoted
+from mogul_assets.store.sql import literal, parquet, quoted
 from mogul_assets.store.table import DataFile, Table, conforming
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,126}")
@@ -187,6 +187,28 @@ class Choice(_Frozen):
         rows = {name: sorted(values) for name, values in self.rows.those(dataset).items()}
         text = json.dumps([self.name(dataset), self.left_out(dataset), self.hashed(dataset), rows])
         return hmac.new(self.salt(dataset).encode(), text.encode(), hashlib.sha256).hexdigest()[:16]
+
+    @property
+    def names(self) -> set[str]:
+        """What the tables of all datasets are called there."""
+        return set(map(self.name, DATASETS))
+
+    def rows_of(
+        self,
+        person: Person,
+        dataset: str,
+        about: About,
+        name: Callable[[str], str] = quoted,
+        text: Callable[[str], str] = literal,
+    ) -> str:
+        """The SQL condition of a customer's rows there: as they are sent now, and as they were before a column was
+        hashed. Those of another salt nobody can find. ``name`` and ``text`` quote.
+
+        Raises:
+            ConfigurationError: the salt's variable is not set.
+        """
+        known = (self.as_sent(person, dataset), person)
+        return " OR ".join(dict.fromkeys(one.rows(about, name, text) for one in known))
 
     def as_sent(self, person: Person, dataset: str) -> Person:
         """A customer by what stands for it in the rows of a dataset there: a hash, where that column is hashed.

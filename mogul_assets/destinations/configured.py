@@ -49,6 +49,9 @@ class Misconfigured(Destination):
     def forget(self) -> list[Leftover]:
         raise self.error()
 
+    def versions(self) -> Sequence[str]:
+        raise self.error()  # whether older rows are kept there, nobody knows
+
     def remains(self, datasets: Sequence[str]) -> list[Leftover]:
         raise self.error()
 
@@ -109,6 +112,12 @@ def configured(
     if absent := [name for name in kept if name not in (*entry.datasets, ALL)]:
         problem = f"history: {', '.join(absent)} is not delivered there; it takes {', '.join(entry.datasets)}"
         return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
+    for dataset in (DATASETS[name] for name in destination.versions() if kept):
+        out = destination.chooses.left_out(dataset.name)
+        asked = dataset.about.among([name for name in dataset.by_name if name not in out]) if dataset.about else None
+        if asked is not None and not (asked.uuid or asked.record):
+            problem = f"history: no column of {dataset.name} is left that says whose a row is, which forgetting needs"
+            return Misconfigured(name=entry.name, problem=f"{place}: {problem}")
     if isinstance(destination, Messenger) and destination.real_time is not entry.real_time:
         problem = "schedule is real_time, and period is not; leave period out"
         if destination.real_time:
@@ -118,11 +127,11 @@ def configured(
 
 
 def _judge_choice(entry: Entry, destination: Destination) -> None:
-    if entry.choice and destination.choice != entry.choice:
-        kind = type(destination).__name__
+    if destination.choice != entry.choice:
+        kind, named = type(destination).__name__, ", ".join({**entry.choice, **destination.choice})
         raise ConfigurationError(
-            f"{', '.join(entry.choice)}: a {kind} of your own takes its place, and was made without",
-            remedy=f"make it with them: {kind}(choice={{…}})",
+            f"{named}: a {kind} of your own takes its place, and was made without, or with others",
+            remedy=f"make it with what its entry says: {kind}(choice={{…}})",
         )
     judge(destination.choice, entry.datasets, of=entry.type, chooses=destination.CHOOSES, needs=destination.NEEDS)
 

@@ -407,7 +407,7 @@ class Dialect:
             rename=self.rename_table.format(
                 table=self.name(*namespace, table.dataset), to=self.name(away), path=self.name(*namespace, away)
             ),
-            dataset=table.dataset,
+            dataset=table.origin,
             at=at,
         )
 

@@ -253,8 +253,8 @@ class DuckDBDestination(history.KeepsHistory):
             for dataset in datasets:
                 about, table = DATASETS[dataset].about, self.chooses.name(dataset)
                 if about is not None and (held := self._held(connection, table)):
-                    known = self.chooses.as_sent(person, dataset)
-                    rows = known.rows(about.among([fold(name) for name in held], fold))
+                    asked = about.among([fold(name) for name in held], fold)
+                    rows = self.chooses.rows_of(person, dataset, asked)
                     found = connection.execute(f"DELETE FROM {self._table(table)} WHERE {rows}").fetchone()
                     gone += found[0] if found else 0
             connection.execute("COMMIT")
@@ -271,7 +271,7 @@ class DuckDBDestination(history.KeepsHistory):
                 return None
             found = connection.execute(
                 f"SELECT max(epoch_us(finished_at)) FROM {self._table(LOG)} WHERE dataset = ? AND outcome = ?",
-                [dataset, Outcome.DELIVERED],
+                [self.chooses.name(dataset), Outcome.DELIVERED],
             ).fetchone()
             microseconds = found[0] if found else None
             return None if microseconds is None else EPOCH + timedelta(microseconds=microseconds)
@@ -364,7 +364,7 @@ class DuckDBDestination(history.KeepsHistory):
             history=keeps,
             fold=fold,
             rename=f"ALTER TABLE {name} RENAME TO {quoted(f'{table.dataset}_before')}",
-            dataset=table.dataset,
+            dataset=table.origin,
             at=at,
         )
         change = Evolution.between(held, wanted, widens=_WIDENS, fold=fold)
@@ -457,7 +457,7 @@ class DuckDBDestination(history.KeepsHistory):
     def _tables(self, connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[str]]:
         """The tables in the file: ours in our schema, the log last; and all others.
 
-        Those whose names begin otherwise are another destination's, which needs the log.
+        Those that are called otherwise are another destination's, which needs the log, or an asset's of the user's own.
         """
         every = connection.execute(
             "SELECT schema_name, table_name FROM duckdb_tables() WHERE database_name = current_database() ORDER BY ALL"
@@ -465,7 +465,7 @@ class DuckDBDestination(history.KeepsHistory):
         if (self.schema_, LOG) not in every:
             return [], [table for _, table in every]
         delivered = {dataset for (dataset,) in connection.execute(f"SELECT dataset FROM {self._table(LOG)}").fetchall()}
-        own = {name for name in delivered if name.startswith(self.chooses.table_prefix)}
+        own = delivered & self.chooses.names
         ours = [table for schema, table in every if schema == self.schema_ and table in own]
         others = [table for schema, table in every if schema != self.schema_ or table not in {*own, LOG}]
         return [*ours, *([LOG] if own == delivered else [])], others

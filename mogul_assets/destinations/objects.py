@@ -340,7 +340,7 @@ class Objects(Destination):
             return [*found, Leftover(f"the files of the delivery before: {bucket.root}{folders}", remove)]
 
     def last_delivery(self, dataset: str) -> datetime | None:
-        held = self.manifest(dataset)
+        held = self.manifest(self.chooses.name(dataset))
         return held.delivered_at if held else None
 
     def manifest(self, dataset: str) -> Manifest | None:

@@ -264,14 +264,14 @@ class Warehouse(history.KeepsHistory):
     def forget(self) -> list[Leftover]:
         """The tables of the datasets that were ever delivered, the log last; none where there is no log.
 
-        Those whose names begin otherwise are another destination's, which needs the log.
+        Those that are called otherwise are another destination's, which needs the log, or an asset's of the user's own.
         """
         with self._reading_log() as session:
             if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
                 return []
             dataset = self.dialect.name("dataset")
             found = [name for (name,) in session.rows(f"SELECT DISTINCT {dataset} FROM {self._log_path} ORDER BY 1")]
-        ours = [name for name in found if name.startswith(self.chooses.table_prefix)]
+        ours = [name for name in found if name in self.chooses.names]
         return [
             Leftover(f"table {self.location(name)}", f"DROP TABLE {self.dialect.name(*self.namespace, name)};")
             for name in (*ours, *([LOG] if ours == found else []))
@@ -297,8 +297,8 @@ class Warehouse(history.KeepsHistory):
                 if about is None or not names:
                     continue
                 at, path = f"{self.name}: {dataset}", self.dialect.name(*self.namespace, table)
-                asked, known = about.among(names, self.dialect.fold), self.chooses.as_sent(person, dataset)
-                rows = known.rows(asked, self.dialect.name, self.dialect.literal)
+                asked = about.among(names, self.dialect.fold)
+                rows = self.chooses.rows_of(person, dataset, asked, self.dialect.name, self.dialect.literal)
                 gone += self._patiently(at, partial(self._erased, session, f"DELETE FROM {path} WHERE {rows}", at))
         return gone
 
@@ -310,7 +310,7 @@ class Warehouse(history.KeepsHistory):
         with self._reading_log() as session:
             if not self.look(session, (LOG,)).columns.get(self.dialect.fold(LOG)):
                 return None
-            ((microseconds,),) = session.rows(self.dialect.last(self._log_path, dataset))
+            ((microseconds,),) = session.rows(self.dialect.last(self._log_path, self.chooses.name(dataset)))
         return None if microseconds is None else _EPOCH + timedelta(microseconds=int(microseconds))
 
     # How they do it.

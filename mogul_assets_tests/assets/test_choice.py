@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import shutil
+from dataclasses import replace
 
 import dagster as dg
 import duckdb
@@ -177,6 +178,8 @@ def test_what_removing_one_leaves_is_its_own(chosen):
     assert [left.remove.partition(" ")[0] for left in place.forget()] == ["rm"], "while nobody else is there"
     assert deliver(project, "other").success
     assert [left.remove for left in place.forget()] == ['DROP TABLE "main"."a_tags";']
+    plain = configured(project.settings, replace(project.settings.entry("one"), name="plain", choice={}))
+    assert plain.forget() == [], "what begins with another's prefix is not one's own"
 
 
 def test_a_column_that_is_left_out_later_becomes_null_where_it_is(chosen):
@@ -417,7 +420,9 @@ def test_a_destination_of_ones_own_is_made_with_its_choice(chosen, tmp_path):
     settings = load(tmp_path / "mogul.yaml")
     without = configured(settings, settings.entry("shelf"), Shelf(name="shelf", path="x"))
     assert isinstance(without, Misconfigured)
-    assert "a Shelf of your own takes its place, and was made without → make it with them" in without.problem
+    plain = replace(settings.entry("shelf"), choice={})
+    assert isinstance(configured(settings, plain, shelf), Misconfigured), "each delivery would count as the first"
+    assert "a Shelf of your own takes its place, and was made without, or with others → make it with" in without.problem
 
 
 def test_an_io_manager_of_ones_own_is_not_believed_to_leave_anything_out(tmp_path):
@@ -449,5 +454,11 @@ def test_history_is_kept_and_a_customer_erased_under_the_names_and_hashes_that_w
     assert current() == hashes
     destination = configured(project.settings, project.settings.entry("warehouse"))
     assert destination.versions() == ["customers"]
+    assert destination.last_delivery("customers") is not None
     assert destination.erase(Person(uuids[0]), ["customers"]) == 1
     assert hashes - current() == {hashlib.sha256((SALT + uuids[0]).encode()).hexdigest()}
+    with duckdb.connect(project.folder / "out/mogul.duckdb") as connection:
+        connection.execute(
+            "UPDATE cm_customers SET uuid = ? WHERE uuid = (SELECT min(uuid) FROM cm_customers)", uuids[1:2]
+        )
+    assert destination.erase(Person(uuids[1]), ["customers"]) >= 1, "a version of before it was hashed"

@@ -9,12 +9,14 @@ import pytest
 from mogul_assets.cli.project import Project
 from mogul_assets.messages.message import Draft
 from mogul_assets.store import erasure
+from mogul_assets.store.person import Person
 from mogul_assets.store.store import Store
 from mogul_assets_tests.cli.conftest import complaint
 from mogul_assets_tests.messages.ledgers import NOW
 from mogul_assets_tests.refresh import runs
 from mogul_assets_tests.refresh.test_erasure import traces
 
+HISTORY = "  past: {type: duckdb, path: out/past.duckdb, datasets: [customers, subscription_events], history: all}\n"
 STRANGER = "cus_00000000-0000-4000-a000-000000000000"
 
 
@@ -81,6 +83,35 @@ def test_a_customer_is_forgotten(synced, customer):
     back = synced.mogul("sync")
     assert back.exit_code == 0, back.stderr
     assert {name: runs.contents(store, name) for name in before} == before
+
+
+def test_versions_of_one_that_the_store_knows_no_more_are_deleted(synced, customer):
+    settings = synced.folder / "mogul.yaml"
+    settings.write_text(settings.read_text() + HISTORY)
+    assert synced.mogul("sync", "past").exit_code == 0
+    erasure.forget(Store(synced.folder / "out/store"), customer)
+    erasure.finished(Store(synced.folder / "out/store"))
+    with Project(settings).ledger() as ledger:
+        ledger.forget(Person(customer, words=frozenset({"nobody"})), NOW)
+
+    done = synced.mogul("forget-customer", customer, "--yes", "--json")
+    assert done.exit_code == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert ("history", "past") in {(one["where"], one["what"]) for one in told["removed"] if one["count"] == 1}
+    assert any("subscription_events" in one["what"] for one in told["left"] if one["destination"] == "past")
+    with duckdb.connect(synced.folder / "out/past.duckdb", read_only=True) as connection:
+        assert connection.execute("SELECT count(*) FROM customers WHERE uuid = ?", [customer]).fetchall() == [(0,)]
+
+
+def test_a_destination_that_cannot_be_used_is_no_reason_to_say_that_all_is_done(synced, customer):
+    settings = synced.folder / "mogul.yaml"
+    good = settings.read_text() + HISTORY
+    settings.write_text(good.replace("path: out/past", "pth: out/past"))
+    result = synced.mogul("forget-customer", customer, "--yes")
+    assert result.exit_code == 1
+    assert "pth: there is no such setting" in result.stdout
+    settings.write_text(good)
+    assert synced.mogul("forget-customer", customer, "--yes").exit_code == 0
 
 
 def test_one_that_was_killed_goes_on_where_it_ended(synced, customer):

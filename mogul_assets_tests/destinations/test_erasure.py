@@ -8,7 +8,9 @@ import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import TYPES, load_type
+from mogul_assets.destinations.configured import configured
 from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.settings import load
 from mogul_assets.store.person import Person
 from mogul_assets_tests.destinations.places import PLACES
 
@@ -68,6 +70,25 @@ def test_where_versions_of_rows_are_kept_erasing_reaches_them(word):
         assert set(kind(name="place", **kind.EXAMPLE, history="all").versions()) == set(DATASETS)
     else:
         assert tuple(kind(name="place", **kind.EXAMPLE).versions()) == ()
+
+
+def test_history_keeps_a_column_by_which_a_customer_can_be_forgotten(tmp_path):
+    ids = "[customer_uuid, customer_external_id]"
+    text = (
+        "account: {sandbox: true}\ndestinations: {shelf: {type: duckdb, path: m.duckdb, history: [contacts], columns: "
+    )
+    (tmp_path / "mogul.yaml").write_text(f"{text}{{leave_out: {{contacts: {ids}}}}}}}}}\n")
+    settings = load(tmp_path / "mogul.yaml")
+    made = configured(settings, settings.entry("shelf"))
+    assert "history: no column of contacts is left that says whose a row is" in made.problem
+
+
+def test_a_table_of_ones_own_may_have_a_column_called_like_history_s(tmp_path, table):
+    shelf = load_type("duckdb")(name="shelf", path=str(tmp_path / "m.duckdb"))
+    for price in (1, 2):
+        shelf.deliver(table([{"id": 1, "price": price, "valid_from": 7}], dataset="prices", key=("id",)))
+    with duckdb.connect(tmp_path / "m.duckdb", read_only=True) as connection:
+        assert connection.execute("SELECT price FROM prices").fetchall() == [(2,)]
 
 
 @pytest.mark.parametrize("keep", ["all", "latest"])
