@@ -23,12 +23,12 @@ from mogul_assets.account.pages import Gathered, PageSink
 from mogul_assets.account.reader import Account
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS, MRR_MOVEMENTS
-from mogul_assets.news import LOOK_BACK
+from mogul_assets.errors import StoreDamaged
 from mogul_assets.refresh import Progress
 from mogul_assets.store.shape import typed_columns
 from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
-from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Window
+from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 
 CUSTOMERS = "customers"
 GROWING = tuple(name for name, listing in LISTS.items() if listing.newest_first)
@@ -45,6 +45,12 @@ SLACK = timedelta(hours=3)
 """How much earlier a whole reading may be due: a daily run that begins a minute earlier than last time skips no day."""
 MUCH = 32_000_000
 """Bytes of partial readings that are typed again at each refresh, however short the list itself is: half a second."""
+MANY = 200
+"""Partial readings after which a list is read whole: each is opened and typed again at each refresh."""
+LAG = timedelta(hours=6)
+"""How long after its date a movement may come up while a run is between its customers and its movements."""
+EARLIEST = timedelta(days=93)
+"""From the beginning of time, as far as is looked back."""
 
 _OWNERS = {
     "contacts": ("customer_uuid", "data_source_uuid", "customer_external_id"),
@@ -68,7 +74,7 @@ def whole_because(store: Store, read: str, *, full_read: str, now: datetime) -> 
     period, passed = FULL_READ[full_read]
     if not now - period + SLACK < first.read_at < now + CLOCKS_APART:
         return passed
-    if sum(each.bytes for each in later) > max(first.bytes, MUCH):
+    if len(later) >= MANY or sum(each.bytes for each in later) > max(first.bytes, MUCH):
         return "what was new since is longer than the list was"
     return None
 
@@ -104,6 +110,8 @@ def land(
             return _land_new(store, account, read, generation=generation, progress=progress, now=now)
         except NeedsWhole as needed:
             why = str(needed)
+        except StoreDamaged:
+            why = "what the store has of it cannot be read"
     return refresh.land(store, account, read, generation=generation, progress=progress, now=now, how=f"whole: {why}")
 
 
@@ -208,7 +216,9 @@ def _owners_in_list(
         NeedsWhole: it was also read when the customers were not: what was new then is so no longer.
     """
     reads = [each for each in store.raw_reads(read) if each.generation > last.generation]
-    if any(each.generation != generation for each in reads):
+    pointer = store.pointer(group_of(DATASETS[read]))
+    settled = pointer.typed_from if pointer is not None else []
+    if any(each.generation != generation for each in reads) or any(each > last.generation for each in settled):
         raise NeedsWhole(f"{read} were read since without them")
     if not reads:
         return
@@ -232,8 +242,9 @@ def _owners_in_list(
 def _owners_of_movements(
     connection: duckdb.DuckDBPyConnection, store: Store, account: Account, last: RawRead, now: datetime
 ) -> ReadSummary:
-    """Add whose movements are new, other ones, gone or due since the last look to the table ``owner``."""
-    start = max(min(last.read_at, now), BEGINNING + LOOK_BACK) - LOOK_BACK
+    """Add whose movements are new, other ones or gone, or happened lately, to the table ``owner``."""
+    lately = max(min(last.read_at, now), BEGINNING + EARLIEST) - LAG
+    start = Month.of(lately).plus(-1).start  # as far back as movements are read again
     gathered = Gathered()
     looked = account.read("activities", gathered, window=Window(start, None))
     refresh.type_pages(connection, "activities", gathered.pages, "new")
@@ -246,8 +257,9 @@ def _owners_of_movements(
         f"(SELECT {columns} FROM {name} WHERE date >= {literal(start.isoformat())} AND {which})"
         for name, which in ((f"new_{MRR_MOVEMENTS.name}", "true"), (MRR_MOVEMENTS.name, str(known).lower()))
     )
-    due = f"date > {literal(last.read_at.isoformat())} AND date <= {literal(now.isoformat())}"
-    for rows in (f"({fresh} EXCEPT {stood})", f"({stood} EXCEPT {fresh})", f"(SELECT * FROM {fresh} WHERE {due})"):
+    # A run reads movements after the customers: one of the last hours may be in the store and not in its customer.
+    happened = f"date >= {literal(lately.isoformat())} AND date <= {literal(now.isoformat())}"
+    for rows in (f"({fresh} EXCEPT {stood})", f"({stood} EXCEPT {fresh})", f"(SELECT * FROM {fresh} WHERE {happened})"):
         _add(connection, MRR_MOVEMENTS, rows)
     return looked
 

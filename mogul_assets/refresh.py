@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -45,7 +45,7 @@ from mogul_assets.catalog.datasets import (
     MOVEMENT_NEWS,
     MRR_MOVEMENTS,
 )
-from mogul_assets.errors import AccountRefused, DataRefused, StoreUnwritable
+from mogul_assets.errors import AccountRefused, DataRefused, StoreDamaged, StoreUnwritable
 from mogul_assets.store import durable, settle
 from mogul_assets.store.settle import Unique
 from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
@@ -232,7 +232,7 @@ def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: f
         DataRefused: a blocking check failed; the new files lie beside the old, and nothing moved.
     """
     standing = _landed_reads(store, read)
-    last, before = standing[-1], {dataset: store.table(dataset.name) for dataset in typed_datasets(read)}
+    last, before = standing[-1], {dataset: _stood(store, dataset.name) for dataset in typed_datasets(read)}
     with working(store, generation, read) as (connection, scratch):
         typed = _typed(store, read, standing, scratch)
         written: dict[Dataset, Sequence[DataFile]] = {}
@@ -261,6 +261,13 @@ def settle_read(store: Store, read: str, *, generation: str, quarantine_limit: f
             facts=facts,
         )
     return Refreshed(_tables(store, written), facts, found)
+
+
+def _stood(store: Store, dataset: str) -> Table | None:
+    """The table before. What is damaged of it is made again, and tells nothing."""
+    with suppress(StoreDamaged):
+        return store.table(dataset)
+    return None
 
 
 def settled(store: Store, read: str) -> bool:
@@ -547,6 +554,8 @@ def _typed(store: Store, read: str, reads: Sequence[RawRead], scratch: Path) -> 
         for writer in writers.values():
             writer.close()
     pa.default_memory_pool().release_unused()  # 100 MB, which sorting needs next
+    # A row that came again in a later reading is one row.
+    typist.report.rejected = list(dict.fromkeys(typist.report.rejected))
     if typist.report.rejected:
         store.quarantine(read, reads[-1].generation, typist.report.rejected)
     return _Typed(parts, typist.report)
@@ -767,7 +776,7 @@ def _checked(
     for name in {reference.dataset for dataset in written for reference in dataset.references}:
         # Who refers to customers means the list that was read; the calculated dataset comes later.
         target = CUSTOMER_RECORDS.name if name == CUSTOMERS.name else name
-        if store.table(target) is not None:
+        if _stood(store, target) is not None:
             register(connection, store, target)
             relations[name] = target
     for dataset, files in written.items():

@@ -339,7 +339,9 @@ class Store:
     def _keep(self, file: DataFile, before: Pointer | None, dataset: Dataset) -> dict[str, Any]:
         month = str(file.month) if file.month else None
         for old in before.datasets[dataset.name].files if before and dataset.name in before.datasets else []:
-            if old["sha256"] == file.sha256 and old["month"] == month:
+            there = self.root / old["path"]
+            whole = there.is_file() and there.stat().st_size == old["bytes"]
+            if whole and old["sha256"] == file.sha256 and old["month"] == month:
                 if old["path"] != self._relative(file.path):
                     Path(file.path).unlink()
                 return dict(old)

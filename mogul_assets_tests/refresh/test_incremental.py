@@ -11,6 +11,7 @@ from hypothesis import strategies as some
 from msgspec import structs
 
 from mogul_assets import incremental, refresh
+from mogul_assets.account.lists import PAGE_ROWS
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, INVOICES
 from mogul_assets.refresh import EDITED, GONE, ChecksFailed
 from mogul_assets.sandbox import NO_LIMITS, Fault, Sandbox, generate, live, serve
@@ -283,29 +284,93 @@ def without(company, name, uuid):
     return [each for each in getattr(company, name) if getattr(each.document, key) != uuid]
 
 
-def moved(company, uuid):
+def moved(company, uuid, after=timedelta(hours=1)):
     """The company with one movement more, of that customer, an hour after."""
     last = next(each for each in company.activities if each.document.customer_uuid == uuid)
-    at = (NOW + timedelta(hours=1)).isoformat()
+    at = (NOW + after).isoformat()
     document = structs.replace(last.document, uuid="a-new-one", date=at)
     return [*company.activities, structs.replace(last, key=(at, "a-new-one"), document=document)]
 
 
-def test_a_customer_with_a_new_movement_is_read_singly(store, again, sandbox, serving):
-    uuid = recent(sandbox.company)
-    customers = [
+def renamed(company, uuid):
+    """Its customers, that one under another name."""
+    return [
         structs.replace(each, document=structs.replace(each.document, company="Renamed"))
         if each.document.uuid == uuid
         else each
-        for each in sandbox.company.customers
+        for each in company.customers
     ]
-    sandbox.company = replace(sandbox.company, customers=customers, activities=moved(sandbox.company, uuid))
+
+
+def lately(company):
+    """Who had a movement in the hours before the first reading."""
+    documents = [each.document for each in company.activities]
+    return {one.customer_uuid for one in documents if NOW - incremental.LAG <= datetime.fromisoformat(one.date) <= NOW}
+
+
+def quiet(company):
+    """A customer whose last movement is older than that."""
+    return next(
+        each.document.customer_uuid for each in company.activities if each.document.customer_uuid not in lately(company)
+    )
+
+
+@pytest.mark.parametrize("after", [timedelta(hours=1), timedelta(days=-10)], ids=["today", "dated back"])
+def test_a_customer_with_a_new_movement_is_read_singly(store, again, sandbox, serving, after):
+    uuid = quiet(sandbox.company)
+    touched = {uuid} | lately(sandbox.company)
+    customers = renamed(sandbox.company, uuid)
+    sandbox.company = replace(sandbox.company, customers=customers, activities=moved(sandbox.company, uuid, after))
     serving.requests.clear()
     again()
-    assert how(store, "customers") == "1 singly"
-    assert [asked.path for asked in serving.requests if "/customers/" in asked.path] == [f"/customers/{uuid}"]
+    assert how(store, "customers") == f"{len(touched)} singly"
+    asked = sorted(asked.path for asked in serving.requests if "/customers/" in asked.path)
+    assert asked == sorted(f"/customers/{one}" for one in touched)
     assert by_key(store, CUSTOMER_RECORDS)[(uuid,)]["company"] == "Renamed"
     assert len(runs.rows(store, CUSTOMER_RECORDS.name)) == len(customers)
+
+
+def test_a_customer_who_changes_after_its_movement_was_read_is_read_again(store, serving, sandbox, rates):
+    """A run reads movements after the customers: the next one finds the movement known, and the customer not."""
+    uuid = quiet(sandbox.company)
+    sandbox.company = replace(sandbox.company, activities=moved(sandbox.company, uuid, timedelta(hours=23)))
+    runs.refreshed(store, serving.url, NOW + timedelta(hours=24), rates=rates, since=SINCE, full_read="weekly")
+    sandbox.company = replace(sandbox.company, customers=renamed(sandbox.company, uuid))
+    runs.listed(store, serving.url, NOW + timedelta(hours=25), full_read="weekly")
+    assert "customers" in partial(store)
+    assert by_key(store, CUSTOMER_RECORDS)[(uuid,)]["company"] == "Renamed"
+
+
+def test_an_unreadable_row_that_comes_again_is_one_row(store, serving):
+    serving.sandbox.faults.set(
+        [Fault(kind="patch", path="/subscription_events", count=None, fields={"event_date": "soon"})]
+    )
+    for hours in (1, 2):
+        steps = runs.listed(store, serving.url, NOW + timedelta(hours=hours), full_read="weekly", quarantine_limit=1)
+    assert "subscription_events" in partial(store)
+    rejected = steps["subscription_events"].facts["rows in quarantine"]
+    serving.sandbox.faults.set([])
+    assert rejected <= 2 * PAGE_ROWS
+
+
+@pytest.mark.parametrize("lost", ["data/plans", "data/invoices", "raw/invoices"])
+def test_a_file_that_was_lost_is_made_again_by_the_next_full_reading(store, again, lost):
+    for file in (store.root / lost).rglob("*.parquet"):
+        file.unlink()
+    again(1, full_read="always")
+    assert runs.contents(store, "plans")
+    assert len(runs.rows(store, "invoices"))
+    again(2)
+    assert "invoices" in partial(store)
+
+
+def test_many_additions_are_read_whole_at_last(store, again, monkeypatch):
+    monkeypatch.setattr(incremental, "MANY", 2)
+    again(1)
+    again(2)
+    assert partial(store) >= {"invoices"}
+    again(3)
+    assert how(store, "invoices") == "whole: what was new since is longer than the list was"
 
 
 def test_a_touched_customer_that_is_gone_leaves_nothing(store, again, sandbox):
