@@ -751,8 +751,13 @@ def test_a_connection_that_is_lost_is_told_and_made_again(peer):
         look(ledger, news("a"))
         name = url.rsplit("/", 1)[1]
         end = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+
+        def lost(told):
+            redshift.asked(peer("redshift"), end)
+            return compose(told)
+
         with pytest.raises(LedgerUnavailable):
-            ledger.enqueue(HOOK, (redshift.asked(peer("redshift"), end) and one for one in compose([news("b")])), NOW)
+            ledger.enqueue_news(HOOK, [news("b")], lost, NOW, seen_at=NOW)
         assert send(ledger) == ["a"]
 
 
