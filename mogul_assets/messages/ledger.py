@@ -209,7 +209,9 @@ class Ledger(Records, Claims, Forgetting):
             if row.ahead:
                 values["seen_at"] = seen_at
             if row.withdrawn and each.date >= late_before:
-                self._taken_back(connection, destination, row.movement_uuid)
+                if not self._taken_back(connection, destination, row.movement_uuid):
+                    fresh.append(each)
+                    continue
                 done.new += 1
             recognised = {
                 "movement_uuid": each.uuid,
@@ -229,16 +231,23 @@ class Ledger(Records, Claims, Forgetting):
                 )
         return fresh
 
-    def _taken_back(self, connection: Connection, destination: str, movement: str) -> None:
-        connection.execute(
+    def _taken_back(self, connection: Connection, destination: str, movement: str) -> bool:
+        """Let the messages of a movement that is back be due again; ``False``: they are to be written anew.
+
+        What they said is forgotten after the retention, and a movement may come back much later, dated ahead again.
+        """
+        withdrawn = (
+            MESSAGE.c.destination == destination,
+            MESSAGE.c.movement_uuid == movement,
+            MESSAGE.c.state == State.WITHDRAWN,
+        )
+        connection.execute(MESSAGE.delete().where(*withdrawn, MESSAGE.c.payload.is_(None)))
+        back = connection.execute(
             MESSAGE.update()
-            .where(
-                MESSAGE.c.destination == destination,
-                MESSAGE.c.movement_uuid == movement,
-                MESSAGE.c.state == State.WITHDRAWN,
-            )
+            .where(*withdrawn)
             .values(state=State.WAITING, reason="it was gone, and is back", settled_at=None)
         )
+        return back.rowcount > 0
 
     def _known(self, connection: Connection, destination: str, chunk: Sequence[News]) -> Sequence[Row[Any]]:
         """What the ledger has of these movements or of their equals: a row for each movement, not for each message."""

@@ -233,6 +233,18 @@ def test_a_movement_gone_by_its_date_is_withdrawn_and_one_that_is_back_is_sent(l
     assert look(ledger, ahead, at=NOW + 5 * HOUR).new == 0
 
 
+def test_one_that_is_back_after_what_it_said_was_forgotten_is_written_anew(ledger):
+    days = 24 * HOUR
+    look(ledger, news("a", date=NOW + 2 * HOUR))
+    assert look(ledger, at=NOW + 3 * HOUR).withdrawn == 1
+    assert ledger.purge(NOW + 11 * days) == 1
+    ahead = news("a", date=NOW + 20 * days)
+    assert look(ledger, ahead, at=NOW + 12 * days).new == 1
+    assert send(ledger, NOW + 12 * days) == []
+    assert look(ledger, ahead, at=NOW + 20 * days).new == 0
+    assert send(ledger, NOW + 20 * days) == ["a"]
+
+
 def test_of_two_equals_the_one_that_was_sent_is_not_taken_for_the_one_that_was_withdrawn(ledger):
     date = NOW + 2 * HOUR
     look(ledger, *(news(uuid, key=key, identity="i", date=date) for uuid, key in (("a", "k0"), ("b", "k1"))))
