@@ -648,7 +648,8 @@ def test_a_delivery_that_is_killed_is_finished_by_the_next(workspace, url, suppo
             time.sleep(0.002)
         process.kill()
         process.join()
-    assert 150 <= sum(bool(workspace.custom(contact)) for contact in workspace.contacts) < 300
+    # A kill may leave what was in flight to be written again: such a contact is among the writes twice.
+    assert 150 - 2 * CONCURRENCY <= sum(bool(workspace.custom(contact)) for contact in workspace.contacts) < 300
     support().deliver(customers(*rows))
     assert all(workspace.custom(contact)["ChartMogul MRR"] == 19.99 for contact in workspace.contacts)
     assert len(workspace.attributes) == 14
