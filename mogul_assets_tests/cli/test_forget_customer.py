@@ -55,6 +55,7 @@ def test_nothing_is_removed_under_a_run(place):
     assert "a run is under way" in complaint(result)
 
 
+@pytest.mark.slow
 def test_a_customer_is_forgotten(synced, customer):
     store = Store(synced.folder / "out/store")
     person = erasure.find(store, customer).person
@@ -85,6 +86,7 @@ def test_a_customer_is_forgotten(synced, customer):
     assert {name: runs.contents(store, name) for name in before} == before
 
 
+@pytest.mark.slow
 def test_versions_of_one_that_the_store_knows_no_more_are_deleted(synced, customer):
     settings = synced.folder / "mogul.yaml"
     settings.write_text(settings.read_text() + HISTORY)
@@ -103,6 +105,7 @@ def test_versions_of_one_that_the_store_knows_no_more_are_deleted(synced, custom
         assert connection.execute("SELECT count(*) FROM customers WHERE uuid = ?", [customer]).fetchall() == [(0,)]
 
 
+@pytest.mark.slow
 def test_a_destination_that_cannot_be_used_is_no_reason_to_say_that_all_is_done(synced, customer):
     settings = synced.folder / "mogul.yaml"
     good = settings.read_text() + HISTORY
@@ -114,6 +117,7 @@ def test_a_destination_that_cannot_be_used_is_no_reason_to_say_that_all_is_done(
     assert synced.mogul("forget-customer", customer, "--yes").exit_code == 0
 
 
+@pytest.mark.slow
 def test_one_that_was_killed_goes_on_where_it_ended(synced, customer):
     store = Store(synced.folder / "out/store")
     person = erasure.forget(store, customer).person  # and here it was killed

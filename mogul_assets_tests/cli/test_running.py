@@ -25,6 +25,7 @@ def assets(port):
     return {"/".join(node["assetKey"]["path"]) for node in nodes}
 
 
+@pytest.mark.slow
 def test_a_dagster_that_runs_has_what_was_added(place):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
