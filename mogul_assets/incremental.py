@@ -52,14 +52,6 @@ LAG = timedelta(hours=6)
 EARLIEST = timedelta(days=93)
 """From the beginning of time, as far as is looked back."""
 
-_OWNERS = {
-    "contacts": ("customer_uuid", "data_source_uuid", "customer_external_id"),
-    "invoices": ("customer_uuid", "data_source_uuid", "data_source_customer_external_id"),
-    "subscription_events": ("NULL", "data_source_uuid", "data_source_customer_external_id"),
-    MRR_MOVEMENTS.name: ("customer_uuid", "billing_connector_uuid", "customer_external_id"),
-}
-"""Where rows say whose they are: the customer's uuid, or its data source and id there."""
-
 
 def whole_because(store: Store, read: str, *, full_read: str, now: datetime) -> str | None:
     """Why a list has to be read whole, as far as the store knows; ``None``: what is new may do."""
@@ -222,7 +214,8 @@ def _owners_in_list(
         raise NeedsWhole(f"{read} were read since without them")
     if not reads:
         return
-    dataset, (_, _, external_id) = DATASETS[read], _OWNERS[read]
+    dataset = DATASETS[read]
+    *_, external_id = _owner(dataset)
     refresh.type_pages(connection, read, chain.from_iterable(map(store.raw_pages, reads)), "new")
     refresh.register(connection, store, dataset.name)
     key = ", ".join(map(quoted, dataset.key))
@@ -264,5 +257,13 @@ def _owners_of_movements(
     return looked
 
 
+def _owner(dataset: Dataset) -> tuple[str, str, str]:
+    """Where rows say whose they are: the customer's uuid, or its data source and id there."""
+    about = dataset.about
+    assert about is not None
+    assert about.record is not None
+    return (about.uuid or "NULL", *about.record)
+
+
 def _add(connection: duckdb.DuckDBPyConnection, dataset: Dataset, rows: str) -> None:
-    connection.execute(f"INSERT INTO owner SELECT {', '.join(_OWNERS[dataset.name])} FROM {rows}")
+    connection.execute(f"INSERT INTO owner SELECT {', '.join(_owner(dataset))} FROM {rows}")

@@ -16,7 +16,7 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.runs import instance
-from mogul_assets.destinations.base import Leftover
+from mogul_assets.destinations.base import Destination, Leftover
 from mogul_assets.destinations.choice import Choice
 from mogul_assets.errors import ConfigurationError, DataRefused, MogulError, StoreBusy
 from mogul_assets.store import erasure
@@ -127,10 +127,15 @@ def command(project: Project, uuid: str, *, yes: bool, as_json: bool) -> int:
     return FAILED if any(one.problem for one in left) else OK
 
 
+def _versions(destination: Destination) -> list[str]:
+    """The datasets of which older rows are kept there that tell of customers."""
+    return [name for name in destination.versions() if DATASETS[name].about is not None]
+
+
 def _keeps_versions(project: Project, name: str) -> bool:
-    """Whether older rows are kept there, which may tell of a customer that the store knows no more."""
+    """Whether it may tell of a customer that the store knows no more."""
     try:
-        return any(DATASETS[one].about is not None for one in project.destination(name).versions())
+        return bool(_versions(project.destination(name)))
     except MogulError:
         return False
 
@@ -175,7 +180,7 @@ def _forget(project: Project, uuid: str) -> tuple[list[Removed], list[Left]]:
     for entry in project.settings.destinations.values():
         destination, datasets = project.destination(entry.name), _personal(project, entry)
         try:
-            if versions := [name for name in destination.versions() if DATASETS[name].about is not None]:
+            if versions := _versions(destination):
                 erased.append(Removed("history", entry.name, destination.erase(person, versions)))
             if BY_RECORD.intersection(versions) and not person.records:
                 left.append(Left(entry.name, _BY_RECORD, "see docs/history.md, 'Erasing a person'"))
