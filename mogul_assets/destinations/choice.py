@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from mogul_assets.catalog.columns import About, Dataset, Kind
+from mogul_assets.catalog.columns import Dataset, Kind
 from mogul_assets.catalog.datasets import CUSTOMER_STATUSES, DATASETS
 from mogul_assets.destinations.formats import proven
 from mogul_assets.errors import ConfigurationError, StoreDamaged
@@ -197,18 +197,25 @@ class Choice(_Frozen):
         self,
         person: Person,
         dataset: str,
-        about: About,
+        columns: Collection[str],
+        *,
+        spelled: Callable[[str], str] = str,
         name: Callable[[str], str] = quoted,
         text: Callable[[str], str] = literal,
-    ) -> str:
+    ) -> str | None:
         """The SQL condition of a customer's rows there: as they are sent now, and as they were before a column was
-        hashed. Those of another salt nobody can find. ``name`` and ``text`` quote.
+        hashed. Those of another salt nobody can find. ``None`` where there can be none: the dataset tells of nobody,
+        or its table there has no ``columns``, each ``spelled`` as they are there. ``name`` and ``text`` quote.
 
         Raises:
             ConfigurationError: the salt's variable is not set.
         """
+        about = DATASETS[dataset].about
+        if about is None or not columns:
+            return None
+        asked = about.among(columns, spelled)
         known = (self.as_sent(person, dataset), person)
-        return " OR ".join(dict.fromkeys(one.rows(about, name, text) for one in known))
+        return " OR ".join(dict.fromkeys(one.rows(asked, name, text) for one in known))
 
     def as_sent(self, person: Person, dataset: str) -> Person:
         """A customer by what stands for it in the rows of a dataset there: a hash, where that column is hashed.

@@ -21,7 +21,6 @@ import msgspec
 from pydantic import Field
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random
 
-from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import disk, history
 from mogul_assets.destinations.base import (
     Capabilities,
@@ -251,10 +250,9 @@ class DuckDBDestination(history.KeepsHistory):
             gone = 0
             connection.execute("BEGIN")
             for dataset in datasets:
-                about, table = DATASETS[dataset].about, self.chooses.name(dataset)
-                if about is not None and (held := self._held(connection, table)):
-                    asked = about.among([fold(name) for name in held], fold)
-                    rows = self.chooses.rows_of(person, dataset, asked)
+                table = self.chooses.name(dataset)
+                columns = [fold(name) for name in self._held(connection, table)]
+                if (rows := self.chooses.rows_of(person, dataset, columns, spelled=fold)) is not None:
                     found = connection.execute(f"DELETE FROM {self._table(table)} WHERE {rows}").fetchone()
                     gone += found[0] if found else 0
             connection.execute("COMMIT")

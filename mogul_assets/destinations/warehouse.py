@@ -26,7 +26,6 @@ from pydantic import Field, field_validator
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
 from mogul_assets.catalog.columns import Kind
-from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Delivered, Leftover, Outcome, Preview
 from mogul_assets.destinations.columns import is_json
@@ -292,13 +291,14 @@ class Warehouse(history.KeepsHistory):
             with self._during("looking at what is there", self.name):
                 there = self.look(session, [self.chooses.name(dataset) for dataset in datasets])
             for dataset in datasets:
-                about, table = DATASETS[dataset].about, self.chooses.name(dataset)
-                names = {self.dialect.fold(one.name) for one in there.columns.get(self.dialect.fold(table), ())}
-                if about is None or not names:
+                table, dialect = self.chooses.name(dataset), self.dialect
+                columns = [dialect.fold(one.name) for one in there.columns.get(dialect.fold(table), ())]
+                rows = self.chooses.rows_of(
+                    person, dataset, columns, spelled=dialect.fold, name=dialect.name, text=dialect.literal
+                )
+                if rows is None:
                     continue
-                at, path = f"{self.name}: {dataset}", self.dialect.name(*self.namespace, table)
-                asked = about.among(names, self.dialect.fold)
-                rows = self.chooses.rows_of(person, dataset, asked, self.dialect.name, self.dialect.literal)
+                at, path = f"{self.name}: {dataset}", dialect.name(*self.namespace, table)
                 gone += self._patiently(at, partial(self._erased, session, f"DELETE FROM {path} WHERE {rows}", at))
         return gone
 

@@ -17,6 +17,10 @@ from mogul_assets_tests.refresh import runs
 from mogul_assets_tests.refresh.test_erasure import traces
 
 HISTORY = "  past: {type: duckdb, path: out/past.duckdb, datasets: [customers, subscription_events], history: all}\n"
+CHOSEN = """\
+  chosen: {{type: duckdb, path: out/chosen.duckdb, datasets: [mrr_movements], rows: {{status: {0}}}, guard: 0.1%}}
+  others: {{type: duckdb, path: out/others.duckdb, datasets: [mrr_movements], rows: {{status: {1}}}, guard: 0.1%}}
+"""
 STRANGER = "cus_00000000-0000-4000-a000-000000000000"
 
 
@@ -103,6 +107,26 @@ def test_versions_of_one_that_the_store_knows_no_more_are_deleted(synced, custom
     assert any("subscription_events" in one["what"] for one in told["left"] if one["destination"] == "past")
     with duckdb.connect(synced.folder / "out/past.duckdb", read_only=True) as connection:
         assert connection.execute("SELECT count(*) FROM customers WHERE uuid = ?", [customer]).fetchall() == [(0,)]
+
+
+@pytest.mark.slow
+def test_what_the_guard_would_hold_back_is_told_of_the_rows_that_are_sent(synced, customer):
+    with duckdb.connect(synced.folder / "out/mogul.duckdb", read_only=True) as connection:
+        (its, another), *_ = connection.execute(
+            "SELECT its.status, other.status FROM customers AS its, customers AS other"
+            " WHERE its.uuid = ? AND other.status <> its.status GROUP BY ALL ORDER BY count(*) DESC",
+            [customer],
+        ).fetchall()
+    settings = synced.folder / "mogul.yaml"
+    settings.write_text(settings.read_text() + CHOSEN.format(its, another))
+    delivered = synced.mogul("sync", "chosen", "others")
+    assert delivered.exit_code == 0, delivered.stderr
+
+    done = synced.mogul("forget-customer", customer, "--yes", "--json")
+    assert done.exit_code == 0, done.stderr
+    remedies = {one["remove"] for one in json.loads(done.stdout)["left"]}
+    assert "mogul sync chosen --allow-loss" in remedies
+    assert "mogul sync others --allow-loss" not in remedies
 
 
 @pytest.mark.slow
