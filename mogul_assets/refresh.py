@@ -52,6 +52,7 @@ from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
 from mogul_assets.store.sql import literal, parquet, quoted
 from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
 from mogul_assets.store.table import DataFile, Table, new_generation
+from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.typing import Report, Typist
 from mogul_assets.store.window import BEGINNING, Month, Window
 
@@ -517,10 +518,11 @@ def working(store: Store, generation: str, name: str) -> Iterator[tuple[duckdb.D
 
 @dataclass
 class _Typed:
-    """Typed parts of some raw reads, by dataset, and what typing said of each."""
+    """Typed parts of some raw reads, by dataset, what typing said of them, and the file of the rows set aside."""
 
     parts: dict[str, Path]
     report: Report
+    aside: Path | None
 
     def facts(self) -> dict[str, Any]:
         drift, left_out = dict(sorted(self.report.drift.items())), dict(sorted(self.report.left_out.items()))
@@ -556,9 +558,8 @@ def _typed(store: Store, read: str, reads: Sequence[RawRead], scratch: Path) -> 
     pa.default_memory_pool().release_unused()  # 100 MB, which sorting needs next
     # A row that came again in a later reading is one row.
     typist.report.rejected = list(dict.fromkeys(typist.report.rejected))
-    if typist.report.rejected:
-        store.quarantine(read, reads[-1].generation, typist.report.rejected)
-    return _Typed(parts, typist.report)
+    rejected = typist.report.rejected
+    return _Typed(parts, typist.report, store.quarantine(read, reads[-1].generation, rejected) if rejected else None)
 
 
 def _shifted(table: pa.Table, shift: int) -> pa.Table:
@@ -779,35 +780,50 @@ def _checked(
         if _stood(store, target) is not None:
             register(connection, store, target)
             relations[name] = target
+    rejected = typed.report.rejected if typed is not None else []
     for dataset, files in written.items():
-        name = f"new_{dataset.name}"
-        relations[CUSTOMERS.name if dataset is CUSTOMER_RECORDS else dataset.name] = name
-        _rows(connection, name, [file.path for file in files], dataset.schema)
+        _rows(connection, f"new_{dataset.name}", [file.path for file in files], dataset.schema)
+        name = CUSTOMERS.name if dataset is CUSTOMER_RECORDS else dataset.name
+        relations[name] = _referable(connection, dataset, rejected)
     found = {
         dataset.name: findings(connection, dataset, {**relations, dataset.name: f"new_{dataset.name}"})
         for dataset in written
     }
     if typed is not None:
-        rejected = Counter(row.dataset for row in typed.report.rejected)
+        aside = Counter(row.dataset for row in rejected)
         for dataset, files in written.items():
             rows = sum(file.rows for file in files)
-            found[dataset.name].append(_quarantine(rejected[dataset.name], rows, quarantine_limit))
+            found[dataset.name].append(_quarantine(aside[dataset.name], rows, quarantine_limit))
     failed = [(name, f) for name, each in found.items() for f in each if f.blocking and not f.passed]
     if failed:
         said = "; ".join(f"{name}: {f.description} {f.count:,} of {f.total:,} rows do not" for name, f in failed)
-        folders = {str(Path(files[0].path).parent) for dataset, files in written.items() if files}
-        raise ChecksFailed(said, folders, found)
+        names = {name for name, _ in failed}
+        places = [str(Path(files[0].path).parent) for d, files in written.items() if files and d.name in names]
+        if typed is not None and typed.aside is not None:
+            places.append(f"{typed.aside} (rows that could not be read, each with its reason)")
+        raise ChecksFailed(said, places, found)
     return found
+
+
+def _referable(connection: duckdb.DuckDBPyConnection, dataset: Dataset, rejected: Iterable[Rejected]) -> str:
+    """The view of what may be referred to: the new rows, and those in quarantine, whose parts are no orphans."""
+    new, key = f"new_{dataset.name}", dataset.by_name[dataset.key[0]]
+    ids = {row.text_at(key.source or "") for row in rejected if row.dataset == dataset.name} - {None}
+    if not ids:
+        return new
+    aside = pa.array(ids, pa.string()).cast(key.kind.arrow)
+    connection.register(f"aside_{dataset.name}", pa.table({key.name: aside}))
+    name = f"known_{dataset.name}"
+    _view(connection, name, f"(SELECT {quoted(key.name)} FROM {new} UNION ALL FROM aside_{dataset.name})")
+    return name
 
 
 class ChecksFailed(DataRefused):
     """Blocking checks failed. ``found`` is every finding, by dataset."""
 
-    def __init__(self, said: str, folders: Collection[str], found: Mapping[str, Sequence[Finding]]) -> None:
-        super().__init__(
-            f"the new data did not pass its checks ({said})",
-            remedy=f"the old data stands; the new files lie in {', '.join(sorted(folders)) or 'no folder'}",
-        )
+    def __init__(self, said: str, places: Sequence[str], found: Mapping[str, Sequence[Finding]]) -> None:
+        look = f"; look at the new in {' and '.join(places)}" if places else ""
+        super().__init__(f"the new data did not pass its checks ({said})", remedy=f"the old data stands{look}")
         self.found = found
 
 
@@ -830,7 +846,8 @@ def _level(level: Level) -> Finding:
         count=0 if level.passed else 1,
         total=1,
         samples=(),
-        description=f"{level.ours:,} here, {level.reported:,} in ChartMogul ({level.difference:.2%} apart)",
+        description=f"{level.ours:,} here, {level.reported:,} in ChartMogul"
+        + (f" ({level.difference:.2%} apart)" if level.reported else ""),
     )
 
 

@@ -29,6 +29,14 @@ class Rejected:
     reason: str
     body: str
 
+    def text_at(self, path: str) -> str | None:
+        """The text at a path of it; ``None`` where that cannot be read either."""
+        try:
+            raw = at(Raw(self.body.encode()), path)
+            return None if raw is None else text(raw)
+        except Refused:
+            return None
+
 
 @dataclass
 class Typed:

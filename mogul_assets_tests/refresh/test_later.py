@@ -12,6 +12,7 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import DataRefused
 from mogul_assets.refresh import ChecksFailed, account_changed
 from mogul_assets.sandbox import Fault
+from mogul_assets.store.shape import typed_datasets
 from mogul_assets.store.store import group_of
 from mogul_assets.store.window import BEGINNING, Month
 from mogul_assets_tests.refresh import runs
@@ -183,6 +184,34 @@ def test_rows_that_cannot_be_read_are_kept_aside_below_the_limit(store, refresh_
     assert (finding.count, finding.total, finding.blocking) == (1, len(serving.sandbox.company.plans), False)
 
 
+@pytest.mark.parametrize("moment", ["soon", "0001-01-01T00:00:00+01:00"])
+@pytest.mark.parametrize("place", ["invoices.due_date", "customers.lead_created_at"])
+def test_what_belongs_to_an_entry_that_cannot_be_read_is_kept(place, moment, store, refresh_now, sandbox):
+    refresh_now()
+    read, field = place.split(".")
+    (group,) = {group_of(dataset) for dataset in typed_datasets(read)}
+    (entries,) = (dataset.name for dataset in typed_datasets(read) if dataset.each is None)
+    # A customer's records in its sources take columns from it, and cannot be read either.
+    parts = [each.name for each in typed_datasets(read) if each.each and each.name != "source_customers"]
+    whole = {name: runs.rows(store, name) for name in (entries, *parts)}
+    having = set.intersection(*({row[owner(name)] for row in whole[name]} for name in parts))
+    listed = getattr(sandbox.company, read)
+    (at, *_) = (at for at, each in enumerate(listed) if each.document.uuid in having)
+    one = listed[at].document
+    unreadable = structs.replace(listed[at], document=structs.replace(one, **{field: moment}))
+    sandbox.company = replace(sandbox.company, **{read: [*listed[:at], unreadable, *listed[at + 1 :]]})
+
+    refresh_now(quarantine_limit=0.2)
+    assert store.pointer(group).facts["rows in quarantine"] >= 1
+    assert runs.rows(store, entries) == [row for row in whole[entries] if row["uuid"] != one.uuid]
+    assert {name: runs.rows(store, name) for name in parts} == {name: whole[name] for name in parts}
+
+
+def owner(dataset):
+    """The column that names the entry which a row is a part of."""
+    return next(reference.column for reference in DATASETS[dataset].references if reference.within_read)
+
+
 def test_too_many_unreadable_rows_leave_the_old_data(store, refresh_now, serving):
     refresh_now()
     before = everything(store)
@@ -191,6 +220,8 @@ def test_too_many_unreadable_rows_leave_the_old_data(store, refresh_now, serving
     with pytest.raises(ChecksFailed, match=r"invoices: No more than 1\.0% of the rows are unreadable") as refused:
         refresh_now()
     assert "customer" not in str(refused.value)
+    assert f"{store.root}/quarantine/invoices/" in refused.value.remedy
+    assert "transactions" not in refused.value.remedy
     assert {name: runs.contents(store, name) for name in ("invoices", "invoice_line_items", "transactions")} == {
         name: before[name] for name in ("invoices", "invoice_line_items", "transactions")
     }
