@@ -140,30 +140,38 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
 
 
 def _problems(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
-    """Why each step failed that did, or the run where it came to none."""
-    steps = [_problem(event) for event in events if event.event_type is DagsterEventType.STEP_FAILURE]
+    """Why steps failed, each reason once, or the run where it came to none."""
+    steps: dict[str, list[str]] = {}
+    for event in events:
+        if event.event_type is DagsterEventType.STEP_FAILURE:
+            steps.setdefault(_reason(event), []).append((event.step_key or "").replace("__", "/"))
     failed = [event for event in events if event.event_type is DagsterEventType.PIPELINE_FAILURE]
-    return tuple(dict.fromkeys(steps or [f"{event.job_name}: {event.message}" for event in failed]))
+    if not steps:
+        return tuple(dict.fromkeys(f"{event.job_name}: {event.message}" for event in failed))
+    more = {reason: f" and {len(names) - 1} more" if names[1:] else "" for reason, names in steps.items()}
+    return tuple(f"{names[0]}{more[reason]}: {reason}" for reason, names in steps.items())
 
 
-def _problem(event: dg.DagsterEvent) -> str:
+def _reason(event: dg.DagsterEvent) -> str:
     """In one line: our own words; of others' errors, whose text may quote data, the kind."""
     failure = event.step_failure_data
-    step = (event.step_key or "").replace("__", "/")
     if failure.user_failure_data is not None:
-        return f"{step}: {failure.user_failure_data.description}"
+        return str(failure.user_failure_data.description)
     error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause
     kind = error.cls_name if error is not None else "an error"
-    return f"{step}: unexpected {kind} → look at the run in Dagster: mogul ui"
+    return f"unexpected {kind} → look at the run in Dagster: mogul ui"
 
 
 def _warning(event: dg.DagsterEvent) -> str | None:
     if event.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION:
         return None
     check = event.asset_check_evaluation_data
-    return None if check.passed else f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}"
+    # One that blocks failed its step, which says so.
+    if check.passed or check.severity is not dg.AssetCheckSeverity.WARN:
+        return None
+    return f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}"
 
 
 # -- progress -------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ transaction, and the connection is closed at once, since the file admits one pro
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -496,6 +497,8 @@ class DuckDBDestination(history.KeepsHistory):
         place = file or self._file
 
         def once() -> T:
+            if not read_only and not place.exists():
+                self._create(place)
             with duckdb.connect(place, read_only=read_only, config=self._config) as connection:
                 connection.execute("SET TimeZone = 'UTC'")
                 return work(connection)
@@ -512,6 +515,20 @@ class DuckDBDestination(history.KeepsHistory):
             raise
         except duckdb.Error as error:
             raise self._told(error, place) from None  # its text may quote a value
+
+    def _create(self, place: Path) -> None:
+        """An empty database, whole or not at all: one whose first 12 kB were cut off, DuckDB never opens again."""
+        new = place.with_name(f".{place.name}.{token_hex(4)}")
+        try:
+            duckdb.connect(new, config=self._config).close()
+            try:
+                os.link(new, place)  # never over one that another process made meanwhile
+            except FileExistsError:
+                return
+            except OSError:  # a file system without links
+                new.replace(place)
+        finally:
+            new.unlink(missing_ok=True)
 
     @property
     def _config(self) -> dict[str, str | bool | int | float | list[str]]:

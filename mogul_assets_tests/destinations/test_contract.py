@@ -542,9 +542,9 @@ def test_a_reader_sees_the_old_or_the_new_whole(place, table, tmp_path):
     assert len(seen) > 1
 
 
-def deliver_to_a_full_disk(place, folder, table):
-    """The work of a child that may write files of at most 100 kB: EFBIG is what root can provoke anywhere."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+def deliver_to_a_full_disk(place, folder, table, room=100_000):
+    """The work of a child that may write files of at most so many bytes: EFBIG is what root can provoke anywhere."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
     with pytest.raises(DestinationRefused, match="free some space"):
         place.destination(folder).deliver(table)
 
@@ -557,5 +557,16 @@ def test_a_full_disk_is_told_and_what_lay_there_stands(place, table, tmp_path):
     large = table([{"id": number, "noise": f"{chance.getrandbits(512):x}"} for number in range(20_000)])
     killing.end(killing.begin(deliver_to_a_full_disk, place, tmp_path, large))
     assert place.rows(tmp_path) == [{"id": 1, "noise": "a"}]
+    place.destination(tmp_path).deliver(large)
+    assert place.rows(tmp_path) == rows_of(large)
+
+
+@pytest.mark.slow
+@pytest.mark.needs(DISK)
+@pytest.mark.parametrize("room", [1, 100, 8_000, 100_000])
+def test_a_disk_that_was_full_at_the_first_delivery_gets_it_later(room, place, table, tmp_path):
+    chance = random.Random(7)
+    large = table([{"id": number, "noise": f"{chance.getrandbits(512):x}"} for number in range(20_000)])
+    killing.end(killing.begin(deliver_to_a_full_disk, place, tmp_path, large, room))
     place.destination(tmp_path).deliver(large)
     assert place.rows(tmp_path) == rows_of(large)

@@ -128,6 +128,15 @@ def test_killed_before_each_call_of_a_first_delivery(place, tmp_path):
     assert trial.left == {"old", "new"}
 
 
+def test_a_first_delivery_killed_on_writing_past_a_size(place, tmp_path):
+    trial = Trial(place, tmp_path, None, table_of(tmp_path / "store", [{"id": number} for number in range(100)]))
+    attempts = trial.attempts()
+    for size in (0, 1, 4096, 8192, 12288):  # DuckDB's file begins with three pages of 4,096 bytes
+        killing.kill_at_size(size, deliver, place, next(attempts), trial.new)
+    next(attempts)
+    assert "old" in trial.left
+
+
 def test_killed_on_writing_past_a_size(place, trial):
     attempts = trial.attempts()
     largest = max(path.stat().st_size for path in trial.after.rglob("*") if path.is_file())
