@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import duckdb
 import pyarrow as pa
@@ -434,7 +433,7 @@ def _reconciled(store: Store, table: Table, account: Account, info: AccountInfo,
     first = max(OLDEST_FIGURES, min(file.month for file in table.files if file.month is not None).plus(-1))
     with working(store, table.generation, "reconciliation") as (connection, _):
         _rows(connection, "mrr_movements", table.paths, table.schema)
-        sums = monthly_sums(connection, "mrr_movements", info.time_zone, now)
+        sums = monthly_sums(connection, "mrr_movements", info.zone, now)
     return compare(sums, account.monthly_mrr(first, Month.of(now)))
 
 
@@ -480,7 +479,7 @@ def settle_customers(store: Store, account: Account, info: AccountInfo, *, gener
         found = _checked(connection, store, {CUSTOMERS: files}, None, 0)
         found[CUSTOMERS.name] += result.warnings
         try:
-            mrr, count = account.today(now.astimezone(ZoneInfo(info.time_zone)).date())
+            mrr, count = account.today(now.astimezone(info.zone).date())
         except AccountRefused as refused:
             facts[NOT_COMPARED] = str(refused)
         else:

@@ -11,22 +11,26 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import time
+from datetime import UTC, datetime, time
 from hashlib import sha256
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.reader import ReaderError
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.guard import SHARE, share_of
 from mogul_assets.store.window import Month
 from mogul_assets.timetable import NAMED_SCHEDULES, REAL_TIME, Timetable, cron_of, is_time_zone
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 FILE = "mogul.yaml"
 RESERVED = {"account", "source_data", "calculated_data", "internal", "mogul", "store", "refresh", "configuration"}
@@ -142,7 +146,10 @@ class Rates(_Frozen):
 
 
 def _month(value: Any) -> Any:
-    return Month.parse(str(value)) if not isinstance(value, Month) else value
+    month = Month.parse(str(value)) if not isinstance(value, Month) else value
+    if month > Month.of(datetime.now(UTC)):
+        raise ValueError(f"{month} has not begun; write the first month that you want")
+    return month
 
 
 class AccountSettings(_Frozen):
@@ -390,6 +397,12 @@ def _parse(file: Path, text: str) -> CommentedMap:
     except MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise ConfigurationError(f"{file.name}, line {line}: {error.problem}", remedy="mend the YAML there") from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise ConfigurationError(
+            f"{file.name}, line {line}: a character that YAML does not allow",
+            remedy="remove it, or write it as an escape in double quotes",
+        ) from None
     if not isinstance(root, CommentedMap):
         raise ConfigurationError(
             f"{file.name} is empty or not a mapping", remedy="begin with  account: {sandbox: true}"
@@ -404,7 +417,11 @@ def _model(file: Path, root: CommentedMap, key: str, model: type[_Model]) -> _Mo
     try:
         return model.model_validate(_plain(root[key]))
     except ValidationError as error:
-        raise _wrong(file, root, key, describe(error, within=key), "see the README, 'Settings'") from None
+        node, name = root, key  # the setting that is wrong, or the nearest around it that is there
+        for part in map(str, _first(error)["loc"]):
+            if isinstance(node[name], CommentedMap) and part in node[name]:
+                node, name = node[name], part
+        raise _wrong(file, node, name, describe(error, within=key), "see the README, 'Settings'") from None
 
 
 def _alerts(file: Path, root: CommentedMap) -> Alerts:
@@ -551,13 +568,18 @@ def _plain(node: Any) -> Any:
 
 def describe(error: ValidationError, *, within: str = "") -> str:
     """What pydantic found, in one line: the field and what is wrong with it, never the value."""
-    first = error.errors(include_input=False, include_url=False)[0]
+    first = _first(error)
     place = ".".join(str(part) for part in (*([within] if within else []), *first["loc"]))
     message = {
         "extra_forbidden": "there is no such setting",
         "missing": "is missing",
+        "model_type": "is not a mapping of settings",
     }.get(first["type"], first["msg"].removeprefix("Value error, "))
     return f"{place}: {message}" if place else message
+
+
+def _first(error: ValidationError) -> ErrorDetails:
+    return error.errors(include_input=False, include_url=False)[0]
 
 
 def _wrong(file: Path, node: CommentedMap, key: Any, message: str, remedy: str) -> ConfigurationError:

@@ -76,6 +76,13 @@ def test_a_destination_takes_all_thirteen_datasets_unless_told_otherwise(written
         ),
         (SANDBOX + "destinations: [files]\n", "line 2: destinations is not a mapping"),
         (SANDBOX + "store: {quarantine_limit: 7}\n", "line 2: store.quarantine_limit"),
+        ("account:\n  sandbox: true\n  url: a\n  since: 2019-13\n", "line 4: account.since: '2019-13' is not"),
+        ("account:\n  rates:\n    provider: ecb\n    key: a\n", "line 4: account.rates.key: there is no such setting"),
+        ("account: {sandbox: true, since: 2999-01}", "line 1: account.since: 2999-01 has not begun"),
+        ("account: {sandbox: treu}", "account.sandbox: is not a mapping of settings"),
+        ("account:\n", "line 1: account: is not a mapping of settings"),
+        (SANDBOX + "store:\n", "line 2: store: is not a mapping of settings"),
+        (SANDBOX + "owners: a@b.cd\x07\n", "line 2: a character that YAML does not allow"),
         (SANDBOX + "owners: data\n", "line 2: owners: 'data' is no owner → write data@example.com or team:data"),
     ],
 )

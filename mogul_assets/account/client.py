@@ -245,7 +245,13 @@ class Client:
             before_sleep=retried,
         )
         try:
-            return await retrying(self._attempt, path, params, decode, urgency, tally)
+            async with asyncio.timeout(self.limits.total):  # which else ends no attempt that is under way
+                return await retrying(self._attempt, path, params, decode, urgency, tally)
+        except TimeoutError:
+            raise AccountUnavailable(
+                f"{self.service} gave no good answer to {path} in {self.limits.total:g} s",
+                remedy=f"run again later; if it lasts, look at {self.service}'s status page and your network",
+            ) from None
         except tenacity.RetryError as error:
             last = error.last_attempt
             status = getattr(last.exception(), "status", None)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -19,6 +20,7 @@ from mogul_assets.account.lists import LISTS, PAGE_ROWS, SINGLES, Listing
 from mogul_assets.account.pages import Page, PageSink
 from mogul_assets.account.timeline import Timeline
 from mogul_assets.catalog.metrics import MonthlyMrr
+from mogul_assets.errors import AccountRefused
 from mogul_assets.store.window import BEGINNING, Month, Window
 
 
@@ -32,6 +34,17 @@ class AccountInfo:
     time_zone: str
     """A name of the tz database; the days of ChartMogul's own figures are in it."""
     id: str | None = None
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone itself. Raises ``AccountRefused`` where this machine has none of that name."""
+        try:
+            return ZoneInfo(self.time_zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise AccountRefused(
+                f"the account's time zone '{self.time_zone}' is not known on this machine",
+                remedy="update its tzdata package",
+            ) from None
 
 
 class DataSource(msgspec.Struct, frozen=True):

@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import duckdb
 
 from mogul_assets.catalog.metrics import MonthlyMrr
-from mogul_assets.errors import AccountRefused
 from mogul_assets.store.sql import quoted
 from mogul_assets.store.window import Month
 
@@ -86,24 +85,15 @@ class Level:
         return self.difference <= LEVEL_TOLERANCE
 
 
-def monthly_sums(connection: duckdb.DuckDBPyConnection, movements: str, time_zone: str, until: datetime) -> MonthlySums:
+def monthly_sums(connection: duckdb.DuckDBPyConnection, movements: str, zone: ZoneInfo, until: datetime) -> MonthlySums:
     """The movements' sums by calendar month of the account's time zone and by type.
 
     Args:
         connection: where ``movements`` is known by name.
         movements: the columns of ``MRR_MOVEMENTS``.
-        time_zone: the account's, by its name in the IANA database.
+        zone: the account's time zone.
         until: movements dated after it are left out: ChartMogul's figures do not have them yet.
-
-    Raises:
-        AccountRefused: where the time zone has no such name.
     """
-    try:
-        zone = ZoneInfo(time_zone)
-    except (ZoneInfoNotFoundError, ValueError):
-        raise AccountRefused(
-            f"the account's time zone '{time_zone}' is not known on this machine", remedy="update its tzdata package"
-        ) from None
     rows = connection.execute(
         f"""
         SELECT date_trunc('month', timezone($zone, date))::DATE AS month, movement_type,

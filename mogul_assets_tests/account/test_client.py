@@ -344,6 +344,16 @@ def test_threads_share_connections_up_to_the_limit():
     assert max(most) == 3
 
 
+def test_what_one_question_may_take_in_all_ends_an_attempt_too():
+    limits = replace(EAGER, request=60, total=0.3)
+    with (
+        answering(silent) as peer,
+        connected(peer.url, limits=limits) as client,
+        pytest.raises(AccountUnavailable, match=r"no good answer to /ping in 0\.3 s"),
+    ):
+        get(client)
+
+
 def test_closing_breaks_off_what_is_under_way():
     asked = threading.Event()
 

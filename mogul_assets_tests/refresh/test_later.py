@@ -10,7 +10,7 @@ from msgspec import structs
 from mogul_assets.account.reader import AccountInfo
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import DataRefused
-from mogul_assets.refresh import ChecksFailed, account_changed
+from mogul_assets.refresh import NOT_COMPARED, ChecksFailed, account_changed
 from mogul_assets.sandbox import Fault
 from mogul_assets.store.shape import typed_datasets
 from mogul_assets.store.store import group_of
@@ -155,6 +155,14 @@ def test_an_account_that_changed_is_read_from_the_beginning(setting, store, refr
     assert [read.window.start for read in store.raw_reads("activities")] == [BEGINNING]
     assert {row["base_currency"] for row in runs.rows(store, "currency_rates")} == {info.currency}
     assert everything(store) == everything(full_read())
+
+
+def test_an_account_in_a_time_zone_that_nobody_here_knows_is_read_and_not_compared(store, refresh_now, sandbox):
+    account = structs.replace(sandbox.company.account, time_zone="Mars/Olympus")
+    sandbox.company = replace(sandbox.company, account=account)
+    steps = refresh_now()
+    for name in ("mrr_movements", "customers"):
+        assert re.search("time zone 'Mars/Olympus' is not known .* → update", steps[name].facts[NOT_COMPARED]), name
 
 
 @pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+00:00", "9999-12-31T23:59:59+00:00"])
