@@ -10,6 +10,7 @@ from mogul_assets.account.check import Finding, Level, check_account
 from mogul_assets.assets.deliveries import configuration_problem
 from mogul_assets.cli import FAILED, OK, WRONG, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
+from mogul_assets.destinations import disk
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.configured import configured
 from mogul_assets.errors import ConfigurationError, MogulError
@@ -40,6 +41,7 @@ def command(project: Project, destinations: tuple[str, ...], *, look: bool, as_j
     something is configured wrong, with 1 where something is refused.
     """
     findings = [*_account(project)] if look else [*_key(project)]
+    findings += _store(project)
     entries = project.entries(destinations)
     findings += _ledger(project, entries)
     findings += [finding for entry in entries for finding in _destination(entry.name, project.destination(entry.name))]
@@ -76,6 +78,15 @@ def _account(project: Project) -> Iterator[Finding]:
     if configured[0].level is Level.OK:
         with pretend.account(project):
             yield from check_account(project.account(**PATIENCE)).findings
+
+
+def _store(project: Project) -> Iterator[Finding]:
+    """That reads and datasets can be kept."""
+    for permission in disk.permissions(project.settings.store.path):
+        if permission.problem is not None:
+            yield Finding(Level.PROBLEM, f"store: {permission.name}", permission.problem, permission.remedy)
+            return
+    yield Finding(Level.OK, "store", "can be written to")
 
 
 def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:

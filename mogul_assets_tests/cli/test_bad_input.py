@@ -125,7 +125,11 @@ def test_an_account_with_nobody_or_one_customer_lands_as_that(place, customers):
     assert result.exit_code == 0, result.stderr
     with duckdb.connect(str(place.folder / "out/mogul.duckdb")) as warehouse:
         assert warehouse.execute("SELECT count(*) FROM customers").fetchone() == (customers,)
-        assert warehouse.execute("SELECT count(*) FROM mrr_movements").fetchone() is not None
+        ((movements, movers),) = warehouse.execute(
+            "SELECT count(*), count(DISTINCT customer_uuid) FROM mrr_movements"
+        ).fetchall()
+    assert movers == customers
+    assert movements >= customers
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/sys is a folder where nobody may make one")
@@ -135,6 +139,9 @@ def test_a_store_that_cannot_be_written_to_is_one_line(place, path):
     result = place.mogul("sync")
     assert result.exit_code == 1
     assert "cannot write to" in complaint(result)
+    checked = place.mogul("check", "--json")
+    assert checked.exit_code == 1
+    assert "store: have the folder" in [each["subject"] for each in json.loads(checked.stdout)]
 
 
 def test_a_disk_that_is_full_is_one_line(place):
