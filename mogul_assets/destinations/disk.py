@@ -37,7 +37,7 @@ def told(error: OSError, place: Path, *, destination: str) -> DestinationRefused
     """The error of this project that says what an ``OSError`` at ``place`` means."""
     what = f"{destination}: cannot write to {place}: {error.strerror or error}"
     if error.errno in _FULL:
-        return DestinationRefused(what, remedy="free some space there; what was delivered before stands")
+        return DestinationRefused(what, remedy="free some space there")
     if error.errno in _PASSING:
         return DestinationUnavailable(what, remedy="it is tried again")
     return DestinationRefused(what, remedy="name a path that the user running this may write to")

@@ -162,7 +162,7 @@ class Bucket(ABC):
 class _Step:
     """What a verb is at, and what it leaves if that fails: told with the error."""
 
-    doing = "reach"
+    doing = "begin"
     stands = "what lay there stands"
 
     def __init__(self) -> None:
