@@ -17,6 +17,8 @@ from mogul_assets.store.store import RawRead, Store
 from mogul_assets.store.window import BEGINNING, Month, Window
 
 GROUP = "account"
+WARNINGS = "warnings"
+"""The metadata of a reading that says what it met, a line each."""
 NOT_OLDER_THAN = "mogul/not_older_than"
 """Run tag: a moment. What was read since then is not read again, so that ticks that coincide share one reading."""
 
@@ -194,7 +196,7 @@ def _metadata(read: RawRead) -> dict[str, Any]:
         if name in read.facts:
             metadata[name] = str(read.facts[name])
     if read.facts.get("warnings"):
-        metadata["warnings"] = "\n".join(read.facts["warnings"])
+        metadata[WARNINGS] = "\n".join(read.facts["warnings"])
     return metadata
 
 

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
+from mogul_assets.assets.reads import WARNINGS
 from mogul_assets.automation.runs import PROCESS, abandoned, process
 from mogul_assets.cli import upgrade
 from mogul_assets.cli.history import unhurried
@@ -33,7 +34,7 @@ _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 
 @dataclass(frozen=True)
 class Ran:
-    """One run. ``problems`` has a line for each thing that failed, ``warnings`` for each check that only warns.
+    """One run. ``problems`` has a line for each thing that failed, ``warnings`` for each that does not hinder.
 
     ``outcome``: done, failed, or how many of its steps were: a run of which some failed is neither of the two.
     """
@@ -121,7 +122,7 @@ def run(
         done.success,
         round(time.monotonic() - began, 2),
         _problems(events),
-        tuple(warning for event in events if (warning := _warning(event)) is not None),
+        tuple(dict.fromkeys(warning for event in events for warning in _warnings(event))),
         _outcome(events, ok=done.success),
     )
 
@@ -164,14 +165,15 @@ def _reason(event: dg.DagsterEvent) -> str:
     return f"unexpected {kind} → look at the run in Dagster: mogul ui"
 
 
-def _warning(event: dg.DagsterEvent) -> str | None:
-    if event.event_type is not DagsterEventType.ASSET_CHECK_EVALUATION:
-        return None
-    check = event.asset_check_evaluation_data
-    # One that blocks failed its step, which says so.
-    if check.passed or check.severity is not dg.AssetCheckSeverity.WARN:
-        return None
-    return f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}"
+def _warnings(event: dg.DagsterEvent) -> Iterator[str]:
+    """What reading met, and checks that only warn; one that blocks failed its step, which says so."""
+    if event.event_type is DagsterEventType.ASSET_MATERIALIZATION:
+        told = event.step_materialization_data.materialization.metadata.get(WARNINGS)
+        yield from str(told.value).splitlines() if told is not None else ()
+    elif event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
+        check = event.asset_check_evaluation_data
+        if not check.passed and check.severity is dg.AssetCheckSeverity.WARN:
+            yield f"{check.asset_key.path[-1]}: {check.check_name}: {check.description}"
 
 
 # -- progress -------------------------------------------------------------------------------------------------

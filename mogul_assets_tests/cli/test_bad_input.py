@@ -2,9 +2,11 @@
 
 import json
 import sys
+from dataclasses import replace
 
 import duckdb
 import pytest
+from msgspec import structs
 
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets_tests.cli.conftest import DESTINATIONS, SANDBOX, SINCE, THIS, complaint
@@ -130,6 +132,16 @@ def test_an_account_with_nobody_or_one_customer_lands_as_that(place, customers):
         ).fetchall()
     assert movers == customers
     assert movements >= customers
+
+
+def test_a_currency_that_nobody_quotes_is_named(place):
+    company = generate(now=NOW, customers=1)
+    company = replace(company, account=structs.replace(company.account, currency="AED"))
+    with serve(Sandbox(company, key="mine", limits=NO_LIMITS)) as serving:
+        place.write(OWN.replace("since", f'url: "{serving.url}", since') + DESTINATIONS)
+        result = place.mogul("sync", "lake", MY_KEY="mine")
+    assert result.exit_code == 0, result.stderr
+    assert "exchange_rates: European Central Bank does not quote AED" in result.stdout
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="/sys is a folder where nobody may make one")
