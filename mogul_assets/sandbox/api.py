@@ -21,7 +21,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, structs
 
-from mogul_assets.sandbox import documents
+from mogul_assets.sandbox import crm, documents
 from mogul_assets.sandbox.company import NO_DATE, Company
 from mogul_assets.sandbox.documents import shaped
 from mogul_assets.sandbox.history import Dated, identifier
@@ -167,6 +167,15 @@ LISTS = (
         extras=("meta",),
         hidden={"disabled": _VALIDITY["disabled"]},
     ),
+    ListRoute("/customer_notes", "entries", number=False, descending=True, filters=_equal("customer_uuid", "type")),
+    ListRoute(
+        "/opportunities",
+        "entries",
+        number=False,
+        descending=True,
+        filters=_equal("customer_uuid", "owner", "pipeline", "pipeline_stage"),
+    ),
+    ListRoute("/tasks", "entries", number=False, descending=True, filters=_equal("customer_uuid", "assignee")),
 )
 
 _ACTIVITY_FACETS: dict[str, Facet] = _equal("type", "customer_uuid")
@@ -234,6 +243,7 @@ class Api:
             ("GET", "/customers/([^/]+)/contacts", self._customer_contacts),
             ("GET", "/import/customers/([^/]+)/invoices", self._customer_invoices),
             ("GET", "/(contacts|plans|plan_groups|invoices)/([^/]+)", self._single),
+            ("POST", "/plan_groups", self._grouped),
             ("GET", "/activities", self._list_activities),
             ("POST", "/activities_export", self._export),
             ("GET", "/activities_export/([^/]+)", self._exported),
@@ -246,7 +256,8 @@ class Api:
 
     def _listing(self, route: ListRoute) -> Listing:
         if route.name not in self._listings:
-            entries: list[Dated] = getattr(self.company, route.name)
+            kept = crm.LISTS.get(route.name)
+            entries = kept(self.company) if kept else getattr(self.company, route.name)
             facets = {**route.filters, **{f"hidden {name}": facet for name, facet in route.hidden.items()}}
             if route.name == "plans":
                 systems = {source.uuid: source.system for source in self.company.data_sources}
@@ -502,6 +513,16 @@ class Api:
             "created_at": offset(self.company.now),
         }
         return _json(self._exports[export])
+
+    def _grouped(self, _: Query, body: bytes) -> Answer:
+        """Nothing is made here; what is wrong with it is told as the API does."""
+        given = msgspec.json.decode(body or b"{}", type=dict[str, Any])
+        blank = {name: f"{name.capitalize().replace('_', ' ')} can't be blank" for name in ("name", "plan_ids")}
+        missing = {name: said for name, said in blank.items() if not given.get(name)}
+        if not missing:
+            return error(403, "This account is a sandbox: nothing is written to it")
+        details = [{"param": name, "code": "blank", "message": said} for name, said in missing.items()]
+        return _json({**{name: [said] for name, said in missing.items()}, "error_details": details}, 422)
 
     def _exported(self, _: Query, __: bytes, export: str) -> Answer:
         if export not in self._exports:

@@ -120,6 +120,45 @@ class Contact(Document, kw_only=True):
     custom: dict[str, Any]
 
 
+class Note(Document, kw_only=True):
+    uuid: str
+    customer_uuid: str
+    type: str
+    text: str
+    call_duration: int
+    author: str
+    created_at: str
+    updated_at: str
+
+
+class Opportunity(Document, kw_only=True):
+    uuid: str
+    customer_uuid: str
+    owner: str
+    pipeline: str
+    pipeline_stage: str
+    estimated_close_date: str
+    currency: str
+    amount_in_cents: int
+    type: str
+    forecast_category: str
+    win_likelihood: int
+    custom: dict[str, Any]
+    created_at: str
+    updated_at: str
+
+
+class Task(Document, kw_only=True):
+    task_uuid: str
+    customer_uuid: str
+    task_details: str
+    assignee: str
+    due_date: str
+    completed_at: str | None
+    created_at: str
+    updated_at: str
+
+
 class Editable(Document, kw_only=True):
     """What invoices, line items, transactions each say of their validity and of edits by hand."""
 
