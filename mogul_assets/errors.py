@@ -95,3 +95,8 @@ class DestinationRefused(TerminalError):
 
 class DestinationDisabled(DestinationRefused):
     """Nothing is sent to the destination until somebody resumes it: its receiver took nothing any more."""
+
+
+def kind_of(error: MogulError) -> type[MogulError]:
+    """The class of it that the README explains: of a module's own class, the nearest one of these."""
+    return next(kind for kind in type(error).__mro__ if kind.__module__ == __name__)

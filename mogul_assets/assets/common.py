@@ -14,7 +14,7 @@ import dagster as dg
 from mogul_assets.account.client import Client, Limits
 from mogul_assets.account.rates import EcbRates, OpenExchangeRates, RateProvider
 from mogul_assets.account.reader import Account
-from mogul_assets.errors import AccountUnavailable, MogulError, TerminalError
+from mogul_assets.errors import AccountUnavailable, MogulError, TerminalError, kind_of
 from mogul_assets.settings import AccountSettings, Secret, Settings
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import new_generation
@@ -125,6 +125,6 @@ def failures() -> Iterator[None]:
     except MogulError as error:
         raise dg.Failure(
             description=str(error),
-            metadata={"error": type(error).__name__, "next step": error.remedy or "see the message"},
+            metadata={"error": kind_of(error).__name__, "next step": error.remedy or "see the message"},
             allow_retries=not isinstance(error, TerminalError),
         ) from error
