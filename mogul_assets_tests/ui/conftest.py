@@ -32,10 +32,16 @@ def chromium():
 
 
 @pytest.fixture(scope="module")
-def ui(chromium, tmp_path_factory):
-    """A project that was delivered once, one destination of which is broken, and the address of its Dagster."""
+def place(tmp_path_factory):
+    """A project that was delivered once, one destination of which is broken."""
     place = Place(tmp_path_factory.mktemp("ui"), SANDBOX + DESTINATIONS)
     place.start("sync").communicate(timeout=120)
+    return place
+
+
+@pytest.fixture(scope="module")
+def ui(chromium, place):
+    """The address of its Dagster."""
     port = servers.free_port()
     process = place.start("ui", "--port", str(port))
     try:

@@ -1,5 +1,8 @@
 """What somebody does in Dagster's UI, in a browser, from finding a destination to why it failed."""
 
+import json
+
+import dagster as dg
 from playwright.sync_api import expect
 
 
@@ -27,7 +30,12 @@ def test_a_delivery_is_materialised_by_its_button(page):
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
 
 
-def test_a_backfill_of_all_months_is_launched_as_one_run(page):
+def test_a_backfill_of_all_months_is_one_run_that_replaces_them(page, place):
+    folder = place.folder / "out/files/mrr_movements"
+    files = sorted(folder.rglob("*.parquet"))
+    before = [file.read_bytes() for file in files]
+    for file in files:
+        file.write_bytes(b"not what was delivered")
     page.goto("/assets/lake/mrr_movements")
     page.get_by_role("button", name="Materialize").click()
     dialog = page.get_by_role("dialog")
@@ -35,8 +43,16 @@ def test_a_backfill_of_all_months_is_launched_as_one_run(page):
     dialog.get_by_role("button", name="All", exact=True).click()
     dialog.get_by_role("button", name="Launch backfill").click()
     expect(dialog).to_be_hidden()
-    page.goto("/runs?view=backfills")  # the daemon takes up to half a minute to begin it
+    page.goto("/runs?view=backfills")
     expect(page.get_by_role("button", name="3 partitions")).to_be_visible()
+    # The daemon takes up to half a minute to begin it.
+    expect(page.get_by_text("Success", exact=True)).to_be_visible(timeout=120_000)
+    with dg.DagsterInstance.from_config(str(place.folder)) as instance:
+        runs = [run for run in instance.get_runs() if "dagster/backfill" in run.tags]
+    assert [run.status for run in runs] == [dg.DagsterRunStatus.SUCCESS]
+    manifest = json.loads((folder / "manifest.json").read_bytes())
+    named = [folder.parent / file["file"] for file in manifest["files"]]
+    assert [file.read_bytes() for file in named] == before
 
 
 def test_a_failed_delivery_says_why_and_what_to_do(page):
