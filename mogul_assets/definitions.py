@@ -23,8 +23,9 @@ from mogul_assets.assets.reads import read_assets
 from mogul_assets.automation.alerts import alerts_sensor
 from mogul_assets.automation.configuration import configuration_job, configuration_sensor
 from mogul_assets.automation.freshness import freshness_policy
-from mogul_assets.automation.jobs import deliver_job, expiry, news_job, operations, refresh_job
+from mogul_assets.automation.jobs import deliver_job, expiry, news_job, refresh_job
 from mogul_assets.automation.news import news_sensor
+from mogul_assets.automation.operations import operations
 from mogul_assets.automation.retention import purge_schedule
 from mogul_assets.automation.schedules import daily_refresh, deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
@@ -135,7 +136,7 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             *news,
             *deliveries.values(),
             *([configuration] if configuration else []),
-            *(operations(settings) if entries else []),
+            *operations(settings),
         ],
         schedules=[
             *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
