@@ -29,7 +29,8 @@ FAULTS: Mapping[str, Exception] = {
 
 
 class Shelf(Destination):
-    """Below ``path``: ``taken`` with (dataset, generation, window) for each delivery, ``faults`` by dataset."""
+    """Below ``path``: ``taken`` with (dataset, generation, window) for each delivery, ``faults`` by dataset, and
+    ``asked`` with a byte for each try."""
 
     EXAMPLE: ClassVar[Mapping[str, Any]] = {"path": "out/shelf", "key": {"env": "SHELF_KEY"}}
 
@@ -47,6 +48,10 @@ class Shelf(Destination):
         return [tuple(json.loads(line)) for line in file.read_text().splitlines()] if file.exists() else []
 
     @property
+    def asked(self) -> int:
+        return Path(self.path, "asked").stat().st_size
+
+    @property
     def _faults(self) -> Path:
         return Path(self.path, "faults")
 
@@ -55,6 +60,9 @@ class Shelf(Destination):
         return Capabilities()
 
     def deliver(self, table: Table) -> Delivered:
+        Path(self.path).mkdir(parents=True, exist_ok=True)
+        with Path(self.path, "asked").open("a") as file:
+            file.write(".")
         faults = json.loads(self._faults.read_text()) if self._faults.exists() else {}
         how = faults.get(table.dataset) or faults.get("*")
         if how == "newer":
@@ -63,7 +71,6 @@ class Shelf(Destination):
             self._tell(how)
         if how is not None:
             raise FAULTS[how]
-        Path(self.path).mkdir(parents=True, exist_ok=True)
         with Path(self.path, "taken").open("a") as file:
             file.write(json.dumps([table.dataset, table.generation, str(table.window)]) + "\n")
         return Delivered(Outcome.DELIVERED, table.rows, table.bytes, 0.01, self.path)

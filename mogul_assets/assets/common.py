@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -115,6 +115,22 @@ def span(context: Any, since: Month, now: datetime) -> tuple[Month, Month, Windo
     keys = context.partition_key_range
     first, last = Month.parse(keys.start), Month.parse(keys.end)
     return first, last, Window.months(first, None if last >= Month.of(now) else last, since=since)
+
+
+def raise_together(errors: Mapping[str, Exception], *, besides: str = "") -> None:
+    """One failure for all that went wrong, by name, terminal only where each is; ``besides`` says what went well.
+
+    Of others' errors, whose text may quote a customer's data, it tells the name and the kind.
+    """
+    if not errors:
+        return
+    said = dict.fromkeys(
+        str(error) if isinstance(error, MogulError) else f"{name}: unexpected {type(error).__name__}"
+        for name, error in errors.items()
+    )  # what many met alike is said once
+    terminal = all(isinstance(error, TerminalError) for error in errors.values())
+    description = "; ".join(filter(None, [besides, *said]))
+    raise dg.Failure(description=description, allow_retries=not terminal) from next(iter(errors.values()))
 
 
 @contextmanager

@@ -96,25 +96,28 @@ class DestinationIOManager(dg.ConfigurableIOManager):
     """What this run met already, and when: thirteen datasets need not each wait for a destination that is not there."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        again = ATTEMPT in context.step_context.run_tags
         with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
-            if self._unreachable is not None:
-                error, at = self._unreachable
-                _failed(self.store.open(), self.destination, table.dataset, error, again=again, at=at)
-                raise DestinationUnreachable(error.message, remedy=error.remedy)
-            try:
-                guard = None if self.allow_loss else self.guard
-                delivered = deliver(self.destination, table, self.store, guard=guard, again=again)
-            except DestinationUnreachable as error:
-                self._unreachable = error, datetime.now(UTC)
-                raise
+            delivered = self.deliver(table, again=ATTEMPT in context.step_context.run_tags)
         (sent,) = delivered.sent or (table,)
         context.add_output_metadata(metadata_of(delivered, sent))
         if delivered.outcome is Outcome.SUPERSEDED:
             context.log.warning(f"{delivered.location} already holds a newer generation: nothing was changed")
         if context.has_asset_partitions and table.window is not None:
             _per_partition(context, sent)
+
+    def deliver(self, table: Table, *, again: bool = False, allow_loss: bool = False) -> Delivered:
+        """Deliver a table as ``deliver`` does; where this run met before that nobody is there, it is not tried."""
+        if self._unreachable is not None:
+            error, at = self._unreachable
+            _failed(self.store.open(), self.destination, table.dataset, error, again=again, at=at)
+            raise DestinationUnreachable(error.message, remedy=error.remedy)
+        try:
+            guard = None if allow_loss or self.allow_loss else self.guard
+            return deliver(self.destination, table, self.store, guard=guard, again=again)
+        except DestinationUnreachable as error:
+            self._unreachable = error, datetime.now(UTC)
+            raise
 
     def load_input(self, context: dg.InputContext) -> Any:
         raise TypeError(
@@ -284,6 +287,11 @@ def delivery_key(entry: Entry, dataset: str) -> dg.AssetKey:
     return dg.AssetKey([entry.name, dataset])
 
 
+def pool_of(entry: Entry) -> str:
+    """The pool that lets one step at a time deliver to a destination."""
+    return f"deliver_{entry.name}"
+
+
 def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: Month) -> dg.AssetsDefinition:
     windowed = dataset.window is not None and entry.partitioned
     problem, name, shape = cannot_run(destination), *as_it_arrives(destination, dataset)
@@ -297,7 +305,7 @@ def _delivery(entry: Entry, destination: Destination, dataset: Dataset, since: M
         kinds={KINDS.get(entry.type, entry.type)} if entry.type in TYPES else set(),
         partitions_def=months(since) if windowed else None,
         backfill_policy=dg.BackfillPolicy.single_run() if windowed else None,
-        pool=f"deliver_{entry.name}",
+        pool=pool_of(entry),
         tags={DESTINATION: entry.name},
         metadata={"dagster/column_schema": column_schema(shape), "dagster/table_name": name},
     )

@@ -11,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from mogul_assets import news
-from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of
+from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, raise_together
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.assets.deliveries import (
     ATTEMPT,
@@ -28,7 +28,7 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.destinations.base import Delivered, Destination
-from mogul_assets.errors import DestinationDisabled, MogulError, TerminalError
+from mogul_assets.errors import DestinationDisabled
 from mogul_assets.refresh import standing
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import group_of
@@ -89,7 +89,7 @@ def real_time_assets(entries: Sequence[Entry], destinations: Mapping[str, Destin
     def told(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         selected = {key.path[0] for key in context.selected_asset_keys}
         wanted = [entry for entry in entries if entry.name in selected]
-        errors: list[tuple[str, Exception]] = []
+        errors: dict[str, Exception] = {}
         with failures():
             tables = [standing(context.resources.store.open(), MOVEMENT_NEWS.name)]
             with ThreadPoolExecutor(len(wanted) or 1) as pool:
@@ -101,16 +101,16 @@ def real_time_assets(entries: Sequence[Entry], destinations: Mapping[str, Destin
                     except DestinationDisabled as error:
                         # The run that disabled it failed, and that once is enough to be told by night.
                         if STARTED_BY_SENSOR not in context.run.tags:
-                            errors.append((entry.name, error))
+                            errors[entry.name] = error
                         context.log.warning(str(error))
                         continue
                     except Exception as error:  # noqa: BLE001 - of one destination: the others are told
-                        errors.append((entry.name, error))
+                        errors[entry.name] = error
                         continue
                     for name in entry.datasets:
                         metadata = metadata_of(delivered, tables[0])
                         yield dg.MaterializeResult(asset_key=delivery_key(entry, name), metadata=metadata)
-        _raise(errors)
+        raise_together(errors)
 
     return told
 
@@ -162,12 +162,3 @@ def _told(
         raise TypeError(f"{entry.name} is an IO manager of your own: it gets assets of its own, not these")
     again = ATTEMPT in context.run.tags
     return tell(manager.destination, tables, context.resources.store, datasets, again=again)
-
-
-def _raise(errors: Sequence[tuple[str, Exception]]) -> None:
-    """One failure for all of them, terminal only where each of them is."""
-    if not errors:
-        return
-    said = [str(e) if isinstance(e, MogulError) else f"{name}: unexpected {type(e).__name__}" for name, e in errors]
-    terminal = all(isinstance(error, TerminalError) for _, error in errors)
-    raise dg.Failure(description="; ".join(said), allow_retries=not terminal) from errors[0][1]

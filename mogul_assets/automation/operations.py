@@ -1,14 +1,15 @@
 """What is done by hand, for any destination by name: each a job with a form in the launchpad."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
 from mogul_assets import editing, refresh, running
-from mogul_assets.assets.common import StoreResource, failures, generation_of
-from mogul_assets.assets.deliveries import DestinationIOManager, chosen_of, deliver, delivery_key, discreet, tell
+from mogul_assets.assets.common import failures, generation_of, raise_together
+from mogul_assets.assets.deliveries import DestinationIOManager, delivery_key, discreet, metadata_of, pool_of, tell
 from mogul_assets.catalog.datasets import MOVEMENT_NEWS
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.configured import Misconfigured
@@ -85,46 +86,79 @@ def operations(settings: Settings) -> Sequence[dg.JobDefinition]:
     return [_job(job, make(settings), form, said) for job, make, form, said in table if form.destination]
 
 
-_Operation = Callable[[Settings], dg.OpDefinition]
+_Operation = Callable[[Settings], dg.OpDefinition | dg.GraphDefinition]
 
 
-def _job(name: str, op: dg.OpDefinition, form: Which, description: str) -> dg.JobDefinition:
-    graph = dg.GraphDefinition(name=name, node_defs=[op])
-    return graph.to_job(config=dg.RunConfig(ops={op.name: form}), description=description)
+def _job(name: str, node: dg.OpDefinition | dg.GraphDefinition, form: Which, description: str) -> dg.JobDefinition:
+    graph = dg.GraphDefinition(name=name, node_defs=[node])
+    return graph.to_job(config=dg.RunConfig(ops={node.name: form}), description=description)
 
 
-def _send(settings: Settings) -> dg.OpDefinition:
+def _send(settings: Settings) -> dg.GraphDefinition:
+    """One step for each destination, in the pool of its deliveries: of a step, Dagster must know that beforehand.
+
+    The first step chooses which of them runs; each has the whole form.
+    """
+
     @dg.op(
-        required_resource_keys={*settings.destinations, "store"},
+        out={name: dg.Out(dg.Nothing, is_required=False) for name in map(_step, settings.destinations)},
+        description="Choose the destination; the steps of all others are skipped.",
+    )
+    def choose(config: Send) -> Iterator[dg.Output[None]]:
+        with failures():
+            yield dg.Output(None, _step(settings.entry(config.destination).name))
+
+    steps = [_sent(settings, entry) for entry in settings.destinations.values()]
+
+    @dg.config_mapping
+    def form(form: Send) -> dict[str, Any]:
+        return {step.name: {"config": form.model_dump()} for step in (choose, *steps)}
+
+    return dg.GraphDefinition(
+        name="send",
+        node_defs=[choose, *steps],
+        dependencies={step.name: {"chosen": dg.DependencyDefinition("choose", step.name)} for step in steps},
+        config=form,
         description="Deliver every dataset of one destination, whole, as the store holds it.",
     )
-    def send(context: dg.OpExecutionContext, config: Send) -> None:
-        with failures():
-            entry, destination = _chosen(context, settings, config)
-            store: StoreResource = context.resources.store
-            wanted = (MOVEMENT_NEWS.name,) if entry.real_time else entry.datasets
-            tables = [refresh.standing(store.open(), name, since=settings.account.since) for name in wanted]
-            if entry.habits.messages:
-                done = dict.fromkeys(entry.datasets, tell(destination, tables, store, entry.datasets, anew=True))
-            else:
-                guard = None if config.allow_loss else entry.guard
-                done = {table.dataset: deliver(destination, table, store, guard=guard) for table in tables}
-            for name, delivered in done.items():
-                said = [
-                    chosen_of(table) for table in delivered.sent if table.choice.get("dataset", table.dataset) == name
-                ]
-                context.log_event(
-                    dg.AssetMaterialization(
-                        delivery_key(entry, name),
-                        metadata={
-                            "dagster/row_count": delivered.rows,
-                            "location": delivered.location,
-                            **{what: text for one in said for what, text in one.items()},
-                        },
-                    )
-                )
 
-    return send
+
+def _step(destination: str) -> str:
+    return f"to_{destination}"
+
+
+def _sent(settings: Settings, entry: Entry) -> dg.OpDefinition:
+    @dg.op(
+        name=_step(entry.name),
+        ins={"chosen": dg.In(dg.Nothing)},
+        required_resource_keys={entry.name, "store"},
+        pool=pool_of(entry),
+        description=f"Deliver every dataset of {entry.name}, whole, as the store holds it.",
+    )
+    def sent(context: dg.OpExecutionContext, config: Send) -> None:
+        with failures():
+            manager, store = _chosen(context, entry), context.resources.store
+        arrived: list[str] = []
+        errors: dict[str, Exception] = {}
+        for names in [entry.datasets] if entry.habits.messages else [(name,) for name in entry.datasets]:
+            try:
+                wanted = (MOVEMENT_NEWS.name,) if entry.real_time else names
+                tables = [refresh.standing(store.open(), name, since=settings.account.since) for name in wanted]
+                if entry.habits.messages:
+                    delivered = tell(manager.destination, tables, store, names, anew=True)
+                else:
+                    delivered = manager.deliver(tables[0], allow_loss=config.allow_loss)
+            except Exception as error:  # noqa: BLE001 - of these: the others are delivered
+                errors |= dict.fromkeys(names, error)
+                continue
+            for name, table in zip(names, delivered.sent, strict=True):
+                metadata = metadata_of(delivered, table)
+                context.log_event(dg.AssetMaterialization(delivery_key(entry, name), metadata=metadata))
+            arrived += names
+        how = f"{len(arrived)} of {len(entry.datasets)} delivered"
+        raise_together(errors, besides=f"{how} ({', '.join(arrived) or 'none'}), not {', '.join(errors)}")
+
+    return sent
 
 
 def _test(settings: Settings) -> dg.OpDefinition:
@@ -134,7 +168,7 @@ def _test(settings: Settings) -> dg.OpDefinition:
     )
     def test(context: dg.OpExecutionContext, config: Which) -> None:
         with failures():
-            _, destination = _chosen(context, settings, config)
+            destination = _chosen(context, settings.entry(config.destination)).destination
             with discreet(destination):
                 permissions = destination.check()
             missing = [permission for permission in permissions if permission.problem is not None]
@@ -157,7 +191,7 @@ def _pause(settings: Settings) -> dg.OpDefinition:
         with failures():
             name = config.destination
             if not config.paused and settings.entry(name).habits.messages:
-                messenger = _messenger(_chosen(context, settings, config)[1], instead="")
+                messenger = _messenger(_chosen(context, settings.entry(name)).destination, instead="")
                 with messenger.ledger.open() as ledger:
                     if ledger.resume(name):
                         context.log.info(f"{name} was disabled, and is sent to again")
@@ -178,7 +212,7 @@ def _replay(settings: Settings) -> dg.OpDefinition:
     )
     def replayed(context: dg.OpExecutionContext, config: Span) -> None:
         with failures():
-            _, destination = _chosen(context, settings, config)
+            destination = _chosen(context, settings.entry(config.destination)).destination
             messenger = _messenger(destination, instead="launch a backfill of its assets")
             store = context.resources.store.open()
             start, end = (_moment(text) for text in (config.start, config.end))
@@ -200,8 +234,8 @@ def _retry(settings: Settings) -> dg.OpDefinition:
     )
     def retried(context: dg.OpExecutionContext, config: Again) -> None:
         with failures():
-            entry, destination = _chosen(context, settings, config)
-            messenger = _messenger(destination, instead="materialise its assets again")
+            entry = settings.entry(config.destination)
+            messenger = _messenger(_chosen(context, entry).destination, instead="materialise its assets again")
             with messenger.ledger.open() as ledger:
                 found = config.messages or [one.id for one in ledger.records(entry.name, [State(config.state)])]
                 again = ledger.retry(found, datetime.now(UTC))
@@ -210,17 +244,16 @@ def _retry(settings: Settings) -> dg.OpDefinition:
     return retried
 
 
-def _chosen(context: dg.OpExecutionContext, settings: Settings, form: Which) -> tuple[Entry, Destination]:
-    """What the form names.
+def _chosen(context: dg.OpExecutionContext, entry: Entry) -> DestinationIOManager:
+    """What delivers to a destination.
 
     Raises:
-        ConfigurationError: there is none of that name.
         DestinationRefused: an IO manager of the user's own takes its place.
     """
-    entry, manager = settings.entry(form.destination), getattr(context.resources, form.destination)
+    manager = getattr(context.resources, entry.name)
     if not isinstance(manager, DestinationIOManager):
         raise DestinationRefused(f"{entry.name} is an IO manager of your own", remedy="materialise its assets instead")
-    return entry, manager.destination
+    return manager
 
 
 def _messenger(destination: Destination, *, instead: str) -> Messenger:

@@ -162,14 +162,15 @@ def test_a_loss_is_allowed_once(lake):
 
 def test_a_loss_is_allowed_in_the_launchpad_of_send_now(lake):
     lake = lake()
-    lake.publish(plans=10, last=40, this=40)
+    lake.publish(plans=10, last=40, this=41)
 
     def send(**config):
         return failures_of(
             lake.run("send_now", run_config={"ops": {"send": {"config": {"destination": "lake", **config}}}})
         )
 
-    assert "the old data stands" in send()["send"]
+    assert "1 of 2 delivered (mrr_movements), not plans; lake: plans had 40 rows" in send()["send.to_lake"]
+    assert (lake.rows("plans"), lake.rows("mrr_movements")) == (40, 81), "what is behind it is delivered"
     assert send(allow_loss=True) == {}
     assert lake.rows("plans") == 10
 

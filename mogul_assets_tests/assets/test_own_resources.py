@@ -94,6 +94,6 @@ def test_an_io_manager_of_ones_own_takes_its_place_too(project, tmp_path):
     project = project({"office": Own(path=str(tmp_path))})
     assert project.deliver("office").success
     sent = project.run("send_now", run_config={"ops": {"send": {"config": {"destination": "office"}}}})
-    assert "office is an IO manager of your own → materialise its assets instead" in failures_of(sent)["send"]
+    assert "office is an IO manager of your own → materialise its assets instead" in failures_of(sent)["send.to_office"]
     assert (tmp_path / "plans").exists()
     assert (tmp_path / "mrr_movements").exists()

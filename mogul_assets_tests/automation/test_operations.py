@@ -1,12 +1,27 @@
 """What is done by hand from the launchpad: every destination by its name, and in forms that stay the same."""
 
+import shutil
+from pathlib import Path
+
+import dagster as dg
 import pytest
 
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.settings import load
+from mogul_assets_tests.automation.conftest import SHELVED
 from mogul_assets_tests.project import NOW, SETTINGS, Project, failures_of
 
 HOOK = "  hook: {type: webhook, url: 'https://example.com', secret: {env: HOOK_SECRET}}\n"
+
+
+def send(project, destination="shelf", **more):
+    return project.run("send_now", run_config={"ops": {"send": {"config": {"destination": destination}}}}, **more)
+
+
+def arrived(instance, result):
+    """The datasets that a run says arrived."""
+    said = instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    return {entry.dagster_event.asset_key.path[-1] for entry in said}
 
 
 def test_test_destination_reaches_it_and_sends_nothing(delivered):
@@ -21,8 +36,7 @@ def test_send_now_delivers_every_dataset_of_one_destination(delivered):
     project = delivered.project
     result = project.run("send_now", run_config={"ops": {"send": {"config": {"destination": "warehouse"}}}})
     assert result.success
-    sent = {event.asset_key.path[-1] for event in result.all_events if event.is_step_materialization}
-    assert sent == set(project.settings.entry("warehouse").datasets)
+    assert arrived(project.instance, result) == set(project.settings.entry("warehouse").datasets)
 
 
 def test_an_unknown_destination_ends_send_now_with_the_names_there_are(delivered):
@@ -79,6 +93,68 @@ def test_what_sends_no_messages_ends_a_job_for_messages_with_the_reason(tmp_path
     project = Project(tmp_path, instance, None, SETTINGS.format(since=f"{NOW.year}-01") + "  hook: {type: webhook}\n")
     result = project.run(job, run_config={"ops": {op: {"config": {"destination": destination, **more}}}})
     assert says in failures_of(result)[op]
+
+
+# -- send_now
+
+
+def test_send_now_tries_every_dataset_and_ends_by_saying_what_did_not_arrive(shelved, instance):
+    project = shelved()
+    project.shelf.fail("refuses", SHELVED[0])
+    result = send(project)
+    assert arrived(instance, result) == set(SHELVED[1:]) == {dataset for dataset, *_ in project.shelf.taken}
+    (said,) = failures_of(result).values()
+    assert f"3 of 4 delivered ({', '.join(SHELVED[1:])}), not {SHELVED[0]}; shelf: it takes no such thing" in said
+
+
+def test_send_now_says_of_each_dataset_that_it_arrived_before_it_goes_on_to_the_next(shelved, instance):
+    project, seen, run_id = shelved(), [], dg.DagsterRun(job_name="send_now").run_id
+
+    def heard(entry):
+        if entry.dagster_event and entry.dagster_event.is_step_materialization:
+            seen.append(len(project.shelf.taken))
+
+    instance.add_event_listener(run_id, heard)
+    assert send(project, run_id=run_id).success
+    assert seen == [1, 2, 3, 4]
+
+
+def test_send_now_does_not_wait_for_a_destination_that_is_not_there_once_for_each_dataset(shelved):
+    project = shelved()
+    project.shelf.fail("away")
+    result = send(project)
+    (said,) = failures_of(result).values()
+    assert f"0 of 4 delivered (none), not {', '.join(SHELVED)}; shelf: no answer in 20 s" in said
+    assert said.count("no answer") == 1
+    assert project.shelf.asked == 1
+    assert all(project.store.watermark("shelf", name).due_at for name in SHELVED), "each is tried again"
+
+
+@pytest.fixture
+def lasting(tmp_path):
+    """An instance with the project's own ``dagster.yaml``: one that lives in memory has no pools."""
+    home = tmp_path / "home"
+    home.mkdir()
+    shutil.copy(Path(__file__).parents[2] / "dagster.yaml", home)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        yield instance
+
+
+def test_send_now_waits_for_whoever_delivers_to_the_same_destination(shelved, lasting):
+    project, seen = shelved(), []
+    project.instance, pools, run_id = lasting, lasting.event_log_storage, dg.DagsterRun(job_name="send_now").run_id
+    other = lasting.create_run_for_job(project.definitions.resolve_job_def("deliver_shelf")).run_id
+    pools.initialize_concurrency_limit_to_default("deliver_shelf")
+    assert pools.claim_concurrency_slot("deliver_shelf", other, "shelf__plans").is_claimed
+
+    def heard(entry):
+        if "blocked by limit for pool deliver_shelf" in entry.user_message:
+            seen.append(len(project.shelf.taken))
+            pools.free_concurrency_slots_for_run(other)
+
+    lasting.add_event_listener(run_id, heard)
+    assert send(project, run_id=run_id).success
+    assert (seen, len(project.shelf.taken)) == ([0], 4)
 
 
 # -- the forms
