@@ -44,7 +44,7 @@ TABLES = "store_tables"
 KINDS = {"files": "parquet", "azure_blob": "azure"}
 """What Dagster has an icon for, where that is another word than the type's."""
 DESTINATION = "mogul/destination"
-"""Run tag: where a run delivers to."""
+"""Run tag: whose a run is, as ``concerned`` reads it. The queue lets one run of each value start at a time."""
 
 ATTEMPT = "mogul/attempt"
 """Run tag of a further try: which one it is. A first one goes without."""
@@ -59,6 +59,19 @@ NEWS_ASSET = dg.AssetKey([MOVEMENT_NEWS.group.value, MOVEMENT_NEWS.name])
 
 _SECRET = re.compile("passw|passphrase|secret|key|token|credential")
 """What the fields are called in which the ``dagster-*`` libraries hold their secrets."""
+
+
+def concerns(context: Any, *destinations: str) -> None:
+    """Let a run be found by these destinations, whoever started it, from the step on that has this context."""
+    run = context.instance.get_run_by_id(context.run_id)
+    if not concerned(run).issuperset(destinations):
+        names = sorted(concerned(run).union(destinations))
+        context.instance.add_run_tags(context.run_id, {DESTINATION: ", ".join(names)})
+
+
+def concerned(run: dg.DagsterRun) -> set[str]:
+    """The destinations that a run says it is for, by name."""
+    return set(filter(None, run.tags.get(DESTINATION, "").split(", ")))
 
 
 class StoreTables(dg.ConfigurableIOManager):
@@ -96,6 +109,7 @@ class DestinationIOManager(dg.ConfigurableIOManager):
     """What this run met already, and when: thirteen datasets need not each wait for a destination that is not there."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        concerns(context.step_context, self.destination.name)
         with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
             delivered = self.deliver(table, again=ATTEMPT in context.step_context.run_tags)

@@ -9,7 +9,15 @@ from pydantic import Field
 
 from mogul_assets import editing, refresh, running
 from mogul_assets.assets.common import failures, generation_of, raise_together
-from mogul_assets.assets.deliveries import DestinationIOManager, delivery_key, discreet, metadata_of, pool_of, tell
+from mogul_assets.assets.deliveries import (
+    DestinationIOManager,
+    concerns,
+    delivery_key,
+    discreet,
+    metadata_of,
+    pool_of,
+    tell,
+)
 from mogul_assets.catalog.datasets import MOVEMENT_NEWS
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.configured import Misconfigured
@@ -104,9 +112,9 @@ def _send(settings: Settings) -> dg.GraphDefinition:
         out={name: dg.Out(dg.Nothing, is_required=False) for name in map(_step, settings.destinations)},
         description="Choose the destination; the steps of all others are skipped.",
     )
-    def choose(config: Send) -> Iterator[dg.Output[None]]:
+    def choose(context: dg.OpExecutionContext, config: Send) -> Iterator[dg.Output[None]]:
         with failures():
-            yield dg.Output(None, _step(settings.entry(config.destination).name))
+            yield dg.Output(None, _step(_named(context, settings, config).name))
 
     steps = [_sent(settings, entry) for entry in settings.destinations.values()]
 
@@ -168,7 +176,7 @@ def _test(settings: Settings) -> dg.OpDefinition:
     )
     def test(context: dg.OpExecutionContext, config: Which) -> None:
         with failures():
-            destination = _chosen(context, settings.entry(config.destination)).destination
+            destination = _chosen(context, _named(context, settings, config)).destination
             with discreet(destination):
                 permissions = destination.check()
             missing = [permission for permission in permissions if permission.problem is not None]
@@ -189,9 +197,9 @@ def _pause(settings: Settings) -> dg.OpDefinition:
     )
     def pause(context: dg.OpExecutionContext, config: Pause) -> None:
         with failures():
-            name = config.destination
-            if not config.paused and settings.entry(name).habits.messages:
-                messenger = _messenger(_chosen(context, settings.entry(name)).destination, instead="")
+            entry, name = _named(context, settings, config), config.destination
+            if not config.paused and entry.habits.messages:
+                messenger = _messenger(_chosen(context, entry).destination, instead="")
                 with messenger.ledger.open() as ledger:
                     if ledger.resume(name):
                         context.log.info(f"{name} was disabled, and is sent to again")
@@ -212,7 +220,7 @@ def _replay(settings: Settings) -> dg.OpDefinition:
     )
     def replayed(context: dg.OpExecutionContext, config: Span) -> None:
         with failures():
-            destination = _chosen(context, settings.entry(config.destination)).destination
+            destination = _chosen(context, _named(context, settings, config)).destination
             messenger = _messenger(destination, instead="launch a backfill of its assets")
             store = context.resources.store.open()
             start, end = (_moment(text) for text in (config.start, config.end))
@@ -234,7 +242,7 @@ def _retry(settings: Settings) -> dg.OpDefinition:
     )
     def retried(context: dg.OpExecutionContext, config: Again) -> None:
         with failures():
-            entry = settings.entry(config.destination)
+            entry = _named(context, settings, config)
             messenger = _messenger(_chosen(context, entry).destination, instead="materialise its assets again")
             with messenger.ledger.open() as ledger:
                 found = config.messages or [one.id for one in ledger.records(entry.name, [State(config.state)])]
@@ -242,6 +250,17 @@ def _retry(settings: Settings) -> dg.OpDefinition:
         context.log.info(f"{again:,} of {len(found):,} messages are due now: the sensor news sends them")
 
     return retried
+
+
+def _named(context: dg.OpExecutionContext, settings: Settings, form: Which) -> Entry:
+    """The destination that the form names, which the run is found by from now on.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+    """
+    entry = settings.entry(form.destination)
+    concerns(context, entry.name)
+    return entry
 
 
 def _chosen(context: dg.OpExecutionContext, entry: Entry) -> DestinationIOManager:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
-from mogul_assets.assets.deliveries import DESTINATION
+from mogul_assets.assets.deliveries import concerned
 from mogul_assets.processes import lives
 
 PROCESS = "mogul/process"
@@ -42,10 +42,10 @@ def under_way(instance: dg.DagsterInstance, job: str | None = None) -> Sequence[
 
 
 def served(runs: Iterable[dg.DagsterRun], destination: str) -> dg.DagsterRun | None:
-    """A run among these that delivers to the destination, whatever started it."""
+    """A run among these that is the destination's, whatever started it."""
     return next((run for run in runs if destination in _destinations(run)), None)
 
 
 def _destinations(run: dg.DagsterRun) -> set[str]:
-    # What is materialised by hand runs in a job of Dagster's own, which has assets and none of our tags.
-    return {run.tags.get(DESTINATION, ""), *(key.path[0] for key in run.asset_selection or ())}
+    # What is materialised by hand has our tag from its first step on, and waits in the queue with its assets alone.
+    return {*concerned(run), *(key.path[0] for key in run.asset_selection or ())}

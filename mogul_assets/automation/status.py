@@ -16,7 +16,7 @@ from typing import Any, cast
 import dagster as dg
 from dagster._utils.schedules import cron_string_iterator
 
-from mogul_assets.assets.deliveries import DESTINATION, KINDS, configuration_problem
+from mogul_assets.assets.deliveries import DESTINATION, KINDS, concerns, configuration_problem
 from mogul_assets.automation.freshness import overdue_since
 from mogul_assets.destinations import TYPES
 from mogul_assets.destinations.base import Destination
@@ -146,6 +146,7 @@ def status_assets(
     )
     def observe_status(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         wanted = [one for one in entries if dg.AssetKey([one.name, STATUS]) in context.selected_asset_keys]
+        concerns(context, *(one.name for one in wanted))
         for standing in standings(wanted, destinations, store, ledger):
             yield dg.ObserveResult(
                 asset_key=[standing.entry.name, STATUS],

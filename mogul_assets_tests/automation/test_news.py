@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pytest
 
 from mogul_assets.assets.common import AccountResource
-from mogul_assets.assets.deliveries import NEWS_ASSET
+from mogul_assets.assets.deliveries import DESTINATION, NEWS_ASSET
 from mogul_assets.automation import news as real_time
 from mogul_assets.automation.jobs import NEWS, deliver_job, news_job
 from mogul_assets.automation.news import AGAIN_AFTER, KEPT_RUNS, news_sensor
@@ -118,6 +118,24 @@ def test_what_happened_reaches_the_receiver_once(hooked, receiver):
     assert all(one.valid for one in receiver.taken)
     assert news(project).success
     assert len(receiver.taken) == len(fresh)
+
+
+def test_send_now_tells_nothing_twice_that_was_told_as_it_happened(hooked, receiver, instance):
+    project = hooked(receiver)
+    fresh = happened(project, 6)
+    assert news(project).success
+    sent = project.run("send_now", run_config={"ops": {"send": {"config": {"destination": "hook0"}}}})
+    assert sent.success
+    (said,) = instance.all_logs(sent.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
+    assert said.dagster_event.asset_key == dg.AssetKey(["hook0", "mrr_movements"])
+    assert len(receiver.messages) == len(fresh)
+
+
+def test_a_run_of_the_news_is_found_by_whom_it_tells(hooked, receiver, instance):
+    with Receiver().running() as other:
+        run = news(hooked(receiver, other))
+    assert run.success
+    assert instance.get_run_by_id(run.run_id).tags[DESTINATION] == "hook0, hook1"
 
 
 def test_what_a_clock_ahead_has_read_hides_nothing_from_the_next_look(hooked, receiver):

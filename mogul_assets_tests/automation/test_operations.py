@@ -1,4 +1,4 @@
-"""What is done by hand from the launchpad: every destination by its name, and in forms that stay the same."""
+"""What is done by hand from the launchpad: every destination by its name, and each run found by it."""
 
 import shutil
 from pathlib import Path
@@ -6,9 +6,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from mogul_assets.assets.deliveries import DESTINATION
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.settings import load
-from mogul_assets_tests.automation.conftest import SHELVED
+from mogul_assets_tests.automation.conftest import SHELVED, tick
 from mogul_assets_tests.project import NOW, SETTINGS, Project, failures_of
 
 HOOK = "  hook: {type: webhook, url: 'https://example.com', secret: {env: HOOK_SECRET}}\n"
@@ -155,6 +156,77 @@ def test_send_now_waits_for_whoever_delivers_to_the_same_destination(shelved, la
     lasting.add_event_listener(run_id, heard)
     assert send(project, run_id=run_id).success
     assert (seen, len(project.shelf.taken)) == ([0], 4)
+
+
+def test_no_sensor_starts_a_delivery_beside_send_now(shelved, instance):
+    project, asked = shelved("on_refresh: true"), []
+    sensor = project.definitions.resolve_sensor_def("shelf_on_refresh")
+    run_id = dg.DagsterRun(job_name="send_now").run_id
+
+    def heard(entry):
+        if entry.dagster_event and entry.dagster_event.is_step_materialization:
+            asked.append(tick(project, sensor).skip_message)
+
+    assert len(tick(project, sensor).run_requests) == 1
+    instance.add_event_listener(run_id, heard)
+    assert send(project, run_id=run_id).success
+    assert asked == [f"waits for the run {run_id[:8]} (send_now)"] * 4
+
+
+# -- whose a run is
+
+
+def found(instance, destination):
+    """The runs that the filter of the runs' page finds."""
+    return {run.run_id for run in instance.get_runs(dg.RunsFilter(tags={DESTINATION: destination}))}
+
+
+@pytest.mark.parametrize(
+    ("job", "op", "more"),
+    [
+        ("send_now", "send", {}),
+        ("test_destination", "test", {}),
+        ("pause_destination", "pause", {}),
+        ("replay", "replayed", {"start": "2026-01-01", "end": "2026-02-01"}),
+        ("retry_messages", "retried", {}),
+    ],
+)
+def test_a_run_by_hand_is_found_by_its_destination_whatever_becomes_of_it(tmp_path, instance, job, op, more):
+    project = Project(tmp_path, instance, None, SETTINGS.format(since=f"{NOW.year}-01") + HOOK)
+    run = project.run(job, run_config={"ops": {op: {"config": {"destination": "lake", **more}}}})
+    assert found(instance, "lake") == {run.run_id}
+
+
+def materialise(project, *keys):
+    """As the button of the UI does."""
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    selection = [dg.AssetKey(key) for key in keys]
+    return job.execute_in_process(instance=project.instance, asset_selection=selection, raise_on_error=False)
+
+
+@pytest.mark.parametrize("how", [None, "away"])
+def test_what_is_materialised_by_hand_is_found_by_its_destination(shelved, instance, how):
+    project = shelved()
+    project.shelf.fail(how)
+    run = materialise(project, ["shelf", "tags"], ["shelf", "plans"])
+    assert run.success is (how is None)
+    assert found(instance, "shelf") == {run.run_id}
+
+
+@pytest.mark.parametrize("destination", ["hook", "mail"])
+def test_so_is_what_sends_messages_though_none_was_sent(tmp_path, instance, destination):
+    messengers = HOOK + "  mail: {type: email}\n"
+    project = Project(tmp_path, instance, None, SETTINGS.format(since=f"{NOW.year}-01") + messengers)
+    run = materialise(project, *([destination, name] for name in project.settings.entry(destination).datasets))
+    assert not run.success
+    assert found(instance, destination) == {run.run_id}
+
+
+def test_a_run_for_several_destinations_names_them_all(stored, tmp_path, instance):
+    project = Project(tmp_path, instance, None)
+    shutil.copytree(stored.root, project.store.root)
+    run = materialise(project, ["warehouse", "tags"], ["lake", "tags"], ["lake", "plans"])
+    assert found(instance, "lake, warehouse") == {run.run_id}
 
 
 # -- the forms

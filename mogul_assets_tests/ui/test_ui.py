@@ -22,12 +22,18 @@ def test_a_delivery_shows_its_rows_its_columns_and_when_it_is_due(page):
     expect(page.get_by_text("Fails if more than 26 hours since last materialization")).to_be_visible()
 
 
-def test_a_delivery_is_materialised_by_its_button(page):
+def test_a_delivery_is_materialised_by_its_button_and_its_run_found_by_the_destination(page):
     page.goto("/assets/lake/tags")
     page.get_by_role("button", name="Materialize").click()
     page.get_by_role("link", name="View", exact=True).click()
     page.wait_for_url("**/runs/**")
     expect(page.get_by_text("Success", exact=True).first).to_be_visible()
+    run = page.url.rpartition("/")[2].partition("?")[0][:8]
+    page.goto("/runs?q[0]=tag%3Amogul%2Fdestination%3Dlake")
+    expect(page.get_by_text(run).first).to_be_visible()
+    page.goto("/runs?q[0]=tag%3Amogul%2Fdestination%3Dbroken")
+    expect(page.get_by_text("deliver_broken").first).to_be_visible()
+    expect(page.get_by_text(run)).to_be_hidden()
 
 
 def test_a_backfill_of_all_months_is_one_run_that_replaces_them(page, place):
