@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mogul_assets import editing, refresh, running
+from mogul_assets import pausing, refresh
 from mogul_assets.assets.common import failures, generation_of, raise_together
 from mogul_assets.assets.deliveries import (
     DestinationIOManager,
@@ -19,13 +19,12 @@ from mogul_assets.assets.deliveries import (
     tell,
 )
 from mogul_assets.catalog.datasets import MOVEMENT_NEWS
-from mogul_assets.destinations.base import Destination
-from mogul_assets.destinations.configured import Misconfigured
-from mogul_assets.destinations.messenger import Messenger
+from mogul_assets.destinations.configured import sending_messages
+from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError, DestinationRefused
 from mogul_assets.messages.message import State
 from mogul_assets.news import past_news
-from mogul_assets.settings import Entry, Settings, load
+from mogul_assets.settings import Entry, Settings
 
 
 class Which(dg.Config):
@@ -191,24 +190,13 @@ def _test(settings: Settings) -> dg.OpDefinition:
 
 
 def _pause(settings: Settings) -> dg.OpDefinition:
-    @dg.op(
-        required_resource_keys=set(settings.destinations),
-        description="Write into mogul.yaml that no schedule and no sensor delivers to one destination, or undo it.",
-    )
+    @dg.op(description="Write into mogul.yaml that no schedule and no sensor delivers to one destination, or undo it.")
     def pause(context: dg.OpExecutionContext, config: Pause) -> None:
         with failures():
-            entry, name = _named(context, settings, config), config.destination
-            if not config.paused and entry.habits.messages:
-                messenger = _messenger(_chosen(context, entry).destination, instead="")
-                with messenger.ledger.open() as ledger:
-                    if ledger.resume(name):
-                        context.log.info(f"{name} was disabled, and is sent to again")
-            if load(settings.file).entry(name).paused is config.paused:
-                context.log.info(f"{name} was {'paused' if config.paused else 'delivered to'} already")
-                return
-            editing.set_paused(settings.file, name, paused=config.paused)
-            context.log.info(f"{name} is {'paused' if config.paused else 'delivered to again, by its schedule'}")
-            context.log.info(running.read_again(settings))
+            name, ledger = _named(context, settings, config).name, LedgerResource.of(settings.ledger)
+            said = pausing.pause(settings, name) if config.paused else pausing.resume(settings, name, ledger.open)
+            for line in said:
+                context.log.info(line)
 
     return pause
 
@@ -221,7 +209,7 @@ def _replay(settings: Settings) -> dg.OpDefinition:
     def replayed(context: dg.OpExecutionContext, config: Span) -> None:
         with failures():
             destination = _chosen(context, _named(context, settings, config)).destination
-            messenger = _messenger(destination, instead="launch a backfill of its assets")
+            messenger = sending_messages(destination, instead="launch a backfill of its assets")
             store = context.resources.store.open()
             start, end = (_moment(text) for text in (config.start, config.end))
             table = past_news(store, start, end, generation=generation_of(context))
@@ -243,7 +231,7 @@ def _retry(settings: Settings) -> dg.OpDefinition:
     def retried(context: dg.OpExecutionContext, config: Again) -> None:
         with failures():
             entry = _named(context, settings, config)
-            messenger = _messenger(_chosen(context, entry).destination, instead="materialise its assets again")
+            messenger = sending_messages(_chosen(context, entry).destination, instead="materialise its assets again")
             with messenger.ledger.open() as ledger:
                 found = config.messages or [one.id for one in ledger.records(entry.name, [State(config.state)])]
                 again = ledger.retry(found, datetime.now(UTC))
@@ -273,15 +261,6 @@ def _chosen(context: dg.OpExecutionContext, entry: Entry) -> DestinationIOManage
     if not isinstance(manager, DestinationIOManager):
         raise DestinationRefused(f"{entry.name} is an IO manager of your own", remedy="materialise its assets instead")
     return manager
-
-
-def _messenger(destination: Destination, *, instead: str) -> Messenger:
-    """The destination, where it sends messages; ``instead`` is the remedy where it does not."""
-    if isinstance(destination, Misconfigured):
-        raise destination.error()
-    if not isinstance(destination, Messenger):
-        raise DestinationRefused(f"{destination.name} sends no messages", remedy=instead)
-    return destination
 
 
 def _moment(text: str) -> datetime:

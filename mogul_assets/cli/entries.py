@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import click
 
-from mogul_assets import editing, running
+from mogul_assets import editing, pausing, running
 from mogul_assets.cli import FAILED, OK, Command, shown, values
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Destination, Permission
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError, MogulError
-from mogul_assets.messages.message import State
 from mogul_assets.settings import HABITS, Habits, Settings, parsed
 
 
@@ -245,13 +244,7 @@ def pause(project: Project, name: str) -> int:
 
     Messages that it does not get meanwhile are told once it is resumed.
     """
-    if project.settings.entry(name).paused:
-        click.echo(f"{name} was paused already")
-        return OK
-    editing.set_paused(project.settings.file, name, paused=True)
-    click.echo(f"{name} is paused; it goes on with  mogul destinations resume {name}")
-    click.echo(running.read_again(project.settings))
-    return OK
+    return _told(pausing.pause(project.settings, name))
 
 
 @click.command(
@@ -266,17 +259,10 @@ def pause(project: Project, name: str) -> int:
 @pass_project
 def resume(project: Project, name: str) -> int:
     """Deliver again to the destination NAME, which was paused, or disabled because its receiver took nothing more."""
-    entry, waiting = project.settings.entry(name), None
-    if entry.habits.messages:
-        with project.ledger() as ledger:
-            if ledger.resume(name):
-                waiting = ledger.counts(name).get(State.WAITING, 0)
-    if entry.paused:
-        editing.set_paused(project.settings.file, name, paused=False)
-        click.echo(f"{name} is delivered to again, by its schedule")
-        click.echo(running.read_again(project.settings))
-    if waiting is not None:
-        click.echo(f"{name} is sent to again; {waiting:,} messages wait for it")
-    elif not entry.paused:
-        click.echo(f"{name} was neither paused nor disabled")
+    return _told(pausing.resume(project.settings, name, project.ledger))
+
+
+def _told(lines: Iterable[str]) -> int:
+    for line in lines:
+        click.echo(line)
     return OK

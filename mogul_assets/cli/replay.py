@@ -9,9 +9,7 @@ import click
 from mogul_assets import news
 from mogul_assets.cli import OK, Command
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.destinations.configured import Misconfigured
-from mogul_assets.destinations.messenger import Messenger
-from mogul_assets.errors import DestinationRefused
+from mogul_assets.destinations.configured import sending_messages
 from mogul_assets.store.table import new_generation
 
 DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])
@@ -38,12 +36,8 @@ def command(project: Project, destination: str, *, start: datetime, end: datetim
     start, end = start.replace(tzinfo=UTC), end.replace(tzinfo=UTC)
     if start >= end:
         raise click.UsageError(f"{start:%Y-%m-%d} is not before {end:%Y-%m-%d}")
-    place = project.destination(destination)
-    if isinstance(place, Misconfigured):
-        raise place.error()
-    if not isinstance(place, Messenger):
-        remedy = f"deliver past months again: mogul backfill {destination} --from … --to …"
-        raise DestinationRefused(f"{destination} sends no messages", remedy=remedy)
+    instead = f"deliver past months again: mogul backfill {destination} --from … --to …"
+    place = sending_messages(project.destination(destination), instead=instead)
     table = news.past_news(project.store, start, end, generation=new_generation())
     counted = place.replay(table, only_count=True)
     total = counted.new + counted.again

@@ -17,7 +17,7 @@ from mogul_assets.destinations.base import Capabilities, Delivered, Destination,
 from mogul_assets.destinations.choice import judge
 from mogul_assets.destinations.history import ALL, KeepsHistory
 from mogul_assets.destinations.messenger import LedgerResource, Messenger
-from mogul_assets.errors import ConfigurationError
+from mogul_assets.errors import ConfigurationError, DestinationRefused
 from mogul_assets.settings import Entry, Settings, describe
 from mogul_assets.store.table import Table
 
@@ -189,3 +189,17 @@ def _named_well(kind: type[Destination], options: Mapping[str, object]) -> None:
     for name, field in fields.items():
         if field.is_required() and name not in options:
             raise ConfigurationError(f"{name} is missing", remedy=f"{name}: {field.description or 'set it'}")
+
+
+def sending_messages(destination: Destination, *, instead: str) -> Messenger:
+    """The destination, where it sends messages; ``instead`` is the remedy where it does not.
+
+    Raises:
+        ConfigurationError: what is wrong with its entry.
+        DestinationRefused: it sends none.
+    """
+    if isinstance(destination, Misconfigured):
+        raise destination.error()
+    if not isinstance(destination, Messenger):
+        raise DestinationRefused(f"{destination.name} sends no messages", remedy=instead)
+    return destination
