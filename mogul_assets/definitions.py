@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -27,10 +29,12 @@ from mogul_assets.automation.jobs import deliver_job, expiry, news_job, refresh_
 from mogul_assets.automation.news import news_sensor
 from mogul_assets.automation.operations import operations
 from mogul_assets.automation.retention import purge_schedule
+from mogul_assets.automation.roles import Roles
 from mogul_assets.automation.schedules import daily_refresh, deliveries_sensor, destination_schedule
 from mogul_assets.automation.sensors import on_refresh_sensor, retries_sensor
 from mogul_assets.automation.status import status_assets, status_sensor
-from mogul_assets.destinations.configured import LINKS, Misconfigured, configured
+from mogul_assets.destinations.base import Destination
+from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, load
@@ -47,7 +51,6 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
             takes its place.
     """
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    since = settings.account.since
     entries, given = dict(settings.destinations), dict(resources or {})
     own = {name: given.pop(name) for name in entries if isinstance(given.get(name), dg.ConfigurableResource)}
     common = {**shared_resources(settings), **given}
@@ -64,89 +67,103 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
                 f"{', '.join(entries[name].choice)}: an IO manager of your own takes the place of '{name}'",
                 remedy="take them out of its entry: what it writes is its own affair",
             )
-    told = [one for name, one in entries.items() if one.real_time and name not in replaced]
-    together = [one for name, one in entries.items() if one.habits.together and name not in replaced]
-    usable = {name for name, one in destinations.items() if not isinstance(one, Misconfigured)} - replaced
-    messengers = {name: one for name, one in entries.items() if one.habits.messages and name in usable}
-    apart = [one for one in entries.values() if one not in told and one not in together]
-    linking = [one for one in together if one.options.get(LINKS) and one.name in usable]
-    channels = {type_: configured(settings, entry) for type_, entry in settings.alerts.channels.items()}
-    refresh = refresh_job()
-    deliveries = {name: deliver_job(entry) for name, entry in entries.items()}
-    news = [news_job(told)] if told else []
-    active = {name: entry for name, entry in entries.items() if not entry.paused}
-    scheduled = {name: entry for name, entry in active.items() if entry.timetables}
-    awaited = {name: entry for name, entry in messengers.items() if name in active}
+    unusable = {name for name, one in destinations.items() if isinstance(one, Misconfigured)}
+    roles = Roles(entries, replaced=replaced, unusable=unusable)
     checks = [configuration_check(entry, destinations[name]) for name, entry in entries.items()]
-    configuration = configuration_job(checks) if checks else None
-    store = settings.store.path
-    observed = [one for name, one in entries.items() if name not in replaced]
-    known_by = (observed, destinations, store, LedgerResource.of(settings.ledger))
-    Store(store).rename(settings.ledger.renamed)
-    sensors = [
-        *([deliveries_sensor(scheduled, store, since, list(deliveries.values()))] if scheduled else []),
-        *(on_refresh_sensor(one, store, since, deliveries[name]) for name, one in active.items() if one.on_refresh),
-        *(
-            [
-                news_sensor(
-                    awaited,
-                    account=AccountResource.of(settings.account, store),
-                    ledger=LedgerResource.of(settings.ledger),
-                    store=store,
-                    since=since,
-                    jobs=[*news, *(deliveries[name] for name in awaited)],
-                )
-            ]
-            if awaited
-            else []
-        ),
-        *([retries_sensor(active, store, since, list(deliveries.values()))] if active else []),
-        *(
-            [alerts_sensor(settings.alerts, channels, entries, destinations=destinations, store=store)]
-            if channels
-            else []
-        ),
-        *([configuration_sensor(configuration, settings.digest)] if configuration else []),
-        *([status_sensor(*known_by)] if observed else []),
-    ]
-    assets = [
-        *read_assets(since),
-        *dataset_assets(since),
-        *([news_asset()] if any(one.real_time for one in entries.values()) else []),
-        *(
-            _kept_fresh(entry, asset)
-            for entry in apart
-            for asset in delivery_assets(entry, destinations[entry.name], since)
-        ),
-        *([real_time_assets(told, destinations)] if told else []),
-        *(_kept_fresh(entry, together_assets(entry, destinations[entry.name], since)) for entry in together),
-        *([status_assets(*known_by)] if observed else []),
-    ]
+    jobs = _Jobs(
+        refresh=refresh_job(),
+        deliver={name: deliver_job(entry) for name, entry in entries.items()},
+        news=[news_job(list(roles.told.values()))] if roles.told else [],
+        configuration=[configuration_job(checks)] if checks else [],
+    )
+    # Here, for sensors and schedules open the store by its path alone, whichever looks first.
+    Store(settings.store.path).rename(settings.ledger.renamed)
     return dg.Definitions(
-        assets=[_owned(settings, asset) for asset in assets],
+        assets=[_owned(settings, asset) for asset in _assets(settings, roles, destinations)],
         asset_checks=checks,
         resources={
             **common,
             **managers,
-            TABLES: StoreTables(store=common["store"], since=str(since)),
+            TABLES: StoreTables(store=common["store"], since=str(settings.account.since)),
             **given,
         },
-        jobs=[
-            refresh,
-            *news,
-            *deliveries.values(),
-            *([configuration] if configuration else []),
-            *operations(settings),
-        ],
-        schedules=[
-            *(destination_schedule(entry, store, since, refresh) for entry in scheduled.values()),
-            *([expiry(linking)] if linking else []),
-            purge_schedule(LedgerResource.of(settings.ledger) if messengers else None, settings.retention),
-            *([daily_refresh(store, since, refresh)] if any(not one.paused for one in told) and not scheduled else []),
-        ],
-        sensors=sensors,
+        jobs=[jobs.refresh, *jobs.news, *jobs.deliver.values(), *jobs.configuration, *operations(settings)],
+        schedules=list(_schedules(settings, roles, jobs)),
+        sensors=list(_sensors(settings, roles, jobs, destinations)),
         executor=dg.in_process_executor,
     )
+
+
+@dataclass(frozen=True)
+class _Jobs:
+    """What schedules and sensors start; ``news`` and ``configuration`` are none or one."""
+
+    refresh: Any
+    deliver: Mapping[str, Any]
+    news: Sequence[Any]
+    configuration: Sequence[Any]
+
+
+def _assets(settings: Settings, roles: Roles, destinations: Mapping[str, Destination]) -> Iterator[dg.AssetsDefinition]:
+    since = settings.account.since
+    yield from read_assets(since)
+    yield from dataset_assets(since)
+    if any(one.real_time for one in roles.every.values()):
+        yield news_asset()
+    for name, entry in roles.apart.items():
+        yield from (_kept_fresh(entry, asset) for asset in delivery_assets(entry, destinations[name], since))
+    if roles.told:
+        yield real_time_assets(list(roles.told.values()), destinations)
+    for name, entry in roles.together.items():
+        yield _kept_fresh(entry, together_assets(entry, destinations[name], since))
+    if roles.ours:
+        yield status_assets(*_known(settings, roles, destinations))
+
+
+def _schedules(settings: Settings, roles: Roles, jobs: _Jobs) -> Iterator[dg.ScheduleDefinition]:
+    store, since = settings.store.path, settings.account.since
+    for entry in roles.scheduled.values():
+        yield destination_schedule(entry, store, since, jobs.refresh)
+    if roles.linking:
+        yield expiry(list(roles.linking.values()))
+    yield purge_schedule(LedgerResource.of(settings.ledger) if roles.messengers else None, settings.retention)
+    if roles.told.keys() & roles.active.keys() and not roles.scheduled:
+        yield daily_refresh(store, since, jobs.refresh)
+
+
+def _sensors(
+    settings: Settings, roles: Roles, jobs: _Jobs, destinations: Mapping[str, Destination]
+) -> Iterator[dg.SensorDefinition]:
+    store, since, deliver = settings.store.path, settings.account.since, list(jobs.deliver.values())
+    if roles.scheduled:
+        yield deliveries_sensor(roles.scheduled, store, since, deliver)
+    for name, entry in roles.on_refresh.items():
+        yield on_refresh_sensor(entry, store, since, jobs.deliver[name])
+    if roles.awaited:
+        yield news_sensor(
+            roles.awaited,
+            account=AccountResource.of(settings.account, store),
+            ledger=LedgerResource.of(settings.ledger),
+            store=store,
+            since=since,
+            jobs=[*jobs.news, *(jobs.deliver[name] for name in roles.awaited)],
+        )
+    if roles.active:
+        yield retries_sensor(roles.active, store, since, deliver)
+    if settings.alerts.channels:
+        channels = {type_: configured(settings, entry) for type_, entry in settings.alerts.channels.items()}
+        yield alerts_sensor(settings.alerts, channels, roles.every, destinations=destinations, store=store)
+    for job in jobs.configuration:
+        yield configuration_sensor(job, settings.digest)
+    if roles.ours:
+        yield status_sensor(*_known(settings, roles, destinations))
+
+
+def _known(
+    settings: Settings, roles: Roles, destinations: Mapping[str, Destination]
+) -> tuple[Sequence[Entry], Mapping[str, Destination], Path, LedgerResource]:
+    """What the pages of the destinations are made of."""
+    return list(roles.ours.values()), destinations, settings.store.path, LedgerResource.of(settings.ledger)
 
 
 def _kept_fresh(entry: Entry, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:
