@@ -283,12 +283,23 @@ def _failed(
     again: bool = False,
     at: datetime | None = None,
 ) -> None:
-    # The text of others' errors may quote a customer's data: their kind is enough to look for the run.
-    said = str(error) if isinstance(error, MogulError) else f"unexpected {type(error).__name__} → look at its run"
+    if not isinstance(error, MogulError):
+        # The text of others' errors may quote a customer's data: their kind is enough to look for the run.
+        error = TerminalError(f"unexpected {type(error).__name__}", remedy="look at its run")
     # What is told as it happens is told by the next look at the account, and what is written down by the ledger.
     elsewhere = isinstance(error, MessagesWaiting) or (isinstance(destination, Messenger) and destination.real_time)
-    wait = AGAIN_AFTER if isinstance(error, TransientError) and not elsewhere else ()
-    store.failed(destination.name, dataset, said, at=at, again_after=wait, again=again)
+    transient = isinstance(error, TransientError)
+    store.failed(
+        destination.name,
+        dataset,
+        str(error),
+        remedy=error.remedy,
+        transient=transient,
+        held=isinstance(error, DeliveryHeld),
+        at=at,
+        again_after=AGAIN_AFTER if transient and not elsewhere else (),
+        again=again,
+    )
 
 
 def delivery_assets(entry: Entry, destination: Destination, since: Month) -> Sequence[dg.AssetsDefinition]:

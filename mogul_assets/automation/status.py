@@ -90,7 +90,7 @@ class Standing:
     def _wrong(self) -> str:
         lines = [f"- {_short(self.problem)}"] if self.problem is not None else []
         for dataset, mark in self.failed.items():
-            times = f"{mark.attempts} times, the last " if mark.attempts > 1 else ""
+            times = f"{mark.failures} times, the last " if mark.failures > 1 else ""
             again = self._next(dataset) if mark.due_at is None else _moment(mark.due_at)
             lines.append(
                 f"- `{dataset}` failed {times}at {_moment(mark.failed_at)}: {_short(mark.error or '')}. "

@@ -86,8 +86,8 @@ def _of_deliveries(deliveries: list[Status], now: datetime) -> list[Gauge]:
         ),
         Gauge(
             "mogul_delivery_failed_attempts",
-            "Tries that failed, one after the other, since the delivery last succeeded.",
-            [(labels, one.attempts) for labels, one in labelled],
+            "Tries that failed since the delivery last succeeded.",
+            [(labels, one.failures) for labels, one in labelled],
         ),
     ]
 

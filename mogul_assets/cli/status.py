@@ -25,7 +25,7 @@ OVERDUE = timedelta(minutes=5)
 class Status:
     """One delivery; moments are UTC.
 
-    ``error`` is what went wrong since the last success, ``attempts`` how often one after the other, and ``due_at`` when
+    ``error`` is what went wrong last since the last success, ``failures`` how often something did, and ``due_at`` when
     it is tried again; ``None``: with the next schedule or refresh.
     """
 
@@ -36,7 +36,7 @@ class Status:
     bytes: int
     generation: str
     error: str | None
-    attempts: int = 0
+    failures: int = 0
     due_at: datetime | None = None
     messages: str = ""
     """How many wait or were given up, where it sends messages."""
@@ -118,7 +118,7 @@ def states(project: Project, destination: str) -> list[Status]:
             mark.bytes,
             mark.generation,
             problem or mark.error,
-            mark.attempts,
+            mark.failures,
             mark.due_at,
             overdue_since=overdue_since(entry, dataset, mark.delivered_at, now),
             paused=entry.paused,

@@ -120,8 +120,11 @@ class Watermark(msgspec.Struct, frozen=True):
     ``files`` are the checksums delivered, of the store's own files, and ``rows_by_month`` the rows that were sent of
     them, by month (``""`` where it has none); which of them those were, ``chosen`` says.
 
-    ``attempts`` counts what failed one after the other, ``due_at`` is when the next one is to begin; ``None``: not
-    by itself. ``transient`` says whether waiting can help. ``location`` is where it arrived.
+    ``failures`` counts the tries that failed since the last success, the first of them at ``failing_since``, the last
+    at ``failed_at``; ``attempts`` those of the last series: a try of its own and the further ones that it led to.
+    ``due_at`` is when the next of those is to begin; ``None``: not by itself. Of the last failure, ``remedy`` is what
+    helps, in the same words however the error is worded, ``transient`` whether waiting can, and ``held`` whether the
+    guard held it back. ``location`` is where it arrived.
     """
 
     generation: str = ""
@@ -133,12 +136,22 @@ class Watermark(msgspec.Struct, frozen=True):
     files: dict[str, str] = {}
     rows_by_month: dict[str, int] = {}
     error: str | None = None
+    remedy: str = ""
+    failing_since: datetime | None = None
     failed_at: datetime | None = None
     transient: bool = False
+    held: bool = False
+    failures: int = 0
     attempts: int = 0
     due_at: datetime | None = None
     location: str = ""
     chosen: Chosen = EVERYTHING
+
+
+_OF_FAILURES = (
+    *("error", "remedy", "failing_since", "failed_at", "transient", "held", "failures", "attempts", "due_at"),
+)
+"""What of a watermark went wrong since the last success."""
 
 
 def group_of(dataset: Dataset) -> str:
@@ -428,9 +441,13 @@ class Store:
     def watermark(self, destination: str, dataset: str) -> Watermark:
         """What the delivery last achieved. Of one that cannot be read only that is known: all is delivered again."""
         try:
-            return self._read(self._watermark(destination, dataset), Watermark) or Watermark()
+            mark = self._read(self._watermark(destination, dataset), Watermark) or Watermark()
         except StoreDamaged as damaged:
-            return Watermark(error=damaged.message)
+            mark = Watermark(error=damaged.message)
+        if mark.error is None or mark.failures:
+            return mark
+        # An earlier version knew of its last series only.
+        return msgspec.structs.replace(mark, failures=max(mark.attempts, 1), failing_since=mark.failed_at)
 
     def rename(self, renamed: Mapping[str, str]) -> None:
         """Let what was delivered to a destination (old name to new) count for its new name, which was never seen."""
@@ -517,6 +534,9 @@ class Store:
         dataset: str,
         error: str,
         *,
+        remedy: str = "",
+        transient: bool = False,
+        held: bool = False,
         at: datetime | None = None,
         again_after: Sequence[timedelta] = (),
         again: bool = False,
@@ -527,15 +547,27 @@ class Store:
             destination: its name.
             dataset: its name.
             error: one line, without secrets and customers' data.
+            remedy: what helps.
+            transient: whether waiting can help.
+            held: whether the guard held it back.
             at: when it failed (UTC); now, where it is left out.
-            again_after: how long after its failure each further try begins; empty where no try can help.
+            again_after: how long after its failure each further try begins; empty where none is to be made.
             again: whether this was such a further try; else it is the first of a new series.
         """
         at, before = at or datetime.now(UTC), self.watermark(destination, dataset)
         attempts = before.attempts + 1 if again else 1
         due_at = at + again_after[attempts - 1] if attempts <= len(again_after) else None
         mark = msgspec.structs.replace(
-            before, error=error, failed_at=at, transient=bool(again_after), attempts=attempts, due_at=due_at
+            before,
+            error=error,
+            remedy=remedy,
+            failing_since=before.failing_since or at,
+            failed_at=at,
+            transient=transient,
+            held=held,
+            failures=before.failures + 1,
+            attempts=attempts,
+            due_at=due_at,
         )
         self.mark(destination, dataset, mark)
 
@@ -557,7 +589,7 @@ class Store:
     def superseded(self, destination: str, dataset: str) -> None:
         """Record that the destination holds newer data than was sent: nothing is wrong with it any more."""
         before, fresh = self.watermark(destination, dataset), Watermark()
-        cleared = {name: getattr(fresh, name) for name in ("error", "failed_at", "transient", "attempts", "due_at")}
+        cleared = {name: getattr(fresh, name) for name in _OF_FAILURES}
         self.mark(destination, dataset, msgspec.structs.replace(before, **cleared))
 
     def stale_from(self, destination: str, dataset: str, chosen: Chosen = EVERYTHING) -> Month | None:

@@ -148,7 +148,7 @@ def test_what_is_held_back_stays_so_and_is_not_tried_again_by_itself(lake):
     lake.publish(plans=0, last=40, this=40)
     assert [list(lake.sent()) for _ in range(2)] == [["lake__plans"]] * 2
     mark = lake.store.watermark("lake", "plans")
-    assert (mark.due_at, mark.transient, mark.rows) == (None, False, 40)
+    assert (mark.due_at, mark.transient, mark.held, mark.failures, mark.rows) == (None, False, True, 2, 40)
 
 
 def test_a_loss_is_allowed_once(lake):

@@ -240,6 +240,15 @@ def test_what_is_due_again_is_sent_though_nothing_is_new(hooked):
         assert len({one.id for one in receiver.taken}) == len(fresh)
 
 
+def test_messages_that_wait_are_a_failure_that_may_pass(hooked):
+    with Receiver(lambda _: Reply(500)).running() as receiver:
+        project = hooked(receiver)
+        happened(project, 6)
+        assert not news(project).success
+    mark = project.store.watermark("hook0", "mrr_movements")
+    assert (mark.transient, mark.due_at) == (True, None)
+
+
 def test_while_a_run_sends_slowly_the_next_one_tells_the_others(hooked, receiver):
     project = hooked(receiver)
     sensor = sensor_of(project)

@@ -90,6 +90,7 @@ def test_a_run_that_is_no_retry_begins_a_new_series(failed):
     assert waits(failed, "tags") == 15 * MINUTE
     failed.deliver("shelf")
     assert waits(failed, "tags") == MINUTE
+    assert (mark(failed, "tags").attempts, mark(failed, "tags").failures) == (1, 4)
 
 
 @pytest.mark.parametrize("how", ["refuses", "breaks"])
@@ -98,6 +99,7 @@ def test_what_cannot_get_better_by_waiting_is_never_tried_again(shelved, how):
     project.shelf.fail(how, "plans")
     assert not project.deliver("shelf").success
     assert (mark(project).transient, mark(project).due_at) == (False, None)
+    assert mark(project).error.endswith(f"→ {mark(project).remedy}")
     assert mark(project).error
     assert "Ada" not in mark(project).error
     assert retries(project, NOW + timedelta(days=1)) == []

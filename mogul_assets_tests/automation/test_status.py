@@ -15,7 +15,9 @@ from mogul_assets_tests.project import Project
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 DELIVERED = Watermark(generation="20261123T090000.000000Z-abcd", delivered_at=NOW - timedelta(hours=2), rows=1_234)
-FAILED = Watermark(error="lake: the disk is full → make room", failed_at=NOW, attempts=2, due_at=NOW + AGAIN_AFTER[1])
+FAILED = Watermark(
+    error="lake: the disk is full → make room", failed_at=NOW, failures=33, attempts=2, due_at=NOW + AGAIN_AFTER[1]
+)
 
 SETTINGS = """
 account: {sandbox: true, since: 2026-01}
@@ -68,7 +70,7 @@ def test_it_tells_what_arrived_and_what_is_due():
 
 def test_it_tells_what_failed_why_and_when_it_is_tried_again():
     page = standing(FAILED, DELIVERED).page
-    reason = "`customers` failed 2 times, the last at 2026-11-23 12:00: lake: the disk is full → make room."
+    reason = "`customers` failed 33 times, the last at 2026-11-23 12:00: lake: the disk is full → make room."
     assert f"- {reason} Next try: 2026-11-23 12:05." in page
 
 

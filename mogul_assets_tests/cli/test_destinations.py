@@ -86,6 +86,6 @@ def test_status_says_when_a_delivery_is_tried_again_and_where_nothing_does_that(
     assert f"tried again at {now + wait[0]:%H:%M} UTC" in shown
     assert "overdue" not in shown
     (tags,) = [one for one in json.loads(place.mogul("status", "lake", "--json").stdout) if one["dataset"] == "tags"]
-    assert (tags["attempts"], datetime.fromisoformat(tags["due_at"])) == (1, now + wait[0])
+    assert (tags["failures"], datetime.fromisoformat(tags["due_at"])) == (1, now + wait[0])
     store.failed("lake", "tags", "no answer in 20 s", at=now - 2 * wait[0], again_after=wait)
     assert "overdue: is the daemon running? mogul ui" in place.mogul("status", "lake").stdout

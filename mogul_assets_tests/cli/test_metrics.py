@@ -35,7 +35,8 @@ def two(place, monkeypatch):
     store = Store(load(place.folder / "mogul.yaml").store.path)
     for dataset in ("tags", "plans"):
         store.mark("lake", dataset, Watermark(generation="g", delivered_at=now - timedelta(hours=1), rows=1_234_567))
-    store.failed("lake", "plans", 'of "Ada Lovelace"')
+    for _ in range(2):  # two days, of a series each
+        store.failed("lake", "plans", 'of "Ada Lovelace"')
     with Ledger.at(place.folder / "out/ledger.db") as ledger:
         ledger.standing("hook", now)
         ledger.enqueue("hook", [Draft("movement", f"key{n}", b'{"name": "Ada Lovelace"}', now) for n in range(2)], now)
@@ -75,7 +76,7 @@ def test_each_delivery_tells_age_rows_and_failures(two):
     assert samples["mogul_delivery_rows", "lake", "tags"] == 1_234_567
     assert samples["mogul_delivery_age_seconds", "lake", "tags"] == pytest.approx(3600, abs=60)
     assert (samples["mogul_delivery_ok", "lake", "tags"], samples["mogul_delivery_ok", "lake", "plans"]) == (1, 0)
-    assert samples["mogul_delivery_failed_attempts", "lake", "plans"] == 1
+    assert samples["mogul_delivery_failed_attempts", "lake", "plans"] == 2
     assert samples["mogul_delivery_failed_attempts", "lake", "tags"] == 0
 
 

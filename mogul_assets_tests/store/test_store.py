@@ -464,6 +464,35 @@ def test_a_failure_is_remembered_beside_the_last_success_until_the_next(store):
     assert store.watermark("another", "plans") == Watermark()
 
 
+def test_what_fails_since_the_last_success_is_counted_and_each_series_of_tries_too(store):
+    publish(store, PLANS, [{"uuid": "p"}], FIRST)
+    began = datetime(2026, 11, 1, 9, tzinfo=UTC)
+    for day in range(30):
+        for at, again in ((0, False), (1, True)):
+            failed_at = began + timedelta(days=day, minutes=at)
+            store.failed("shelf", "plans", "no answer", at=failed_at, again_after=[timedelta(minutes=1)], again=again)
+    mark = store.watermark("shelf", "plans")
+    assert (mark.failures, mark.failing_since, mark.attempts) == (60, began, 2)
+    delivered(store, store.table("plans"))
+    assert store.watermark("shelf", "plans").failures == 0
+    store.failed("shelf", "plans", "no answer", at=began)
+    store.superseded("shelf", "plans")
+    mark = store.watermark("shelf", "plans")
+    assert (mark.failures, mark.failing_since, mark.attempts, mark.generation) == (0, None, 0, FIRST)
+
+
+def test_a_failure_that_an_earlier_version_wrote_goes_on_being_counted(store):
+    file = store.root / "watermarks/shelf/plans.json"
+    file.parent.mkdir(parents=True)
+    file.write_text('{"generation": "g", "error": "no", "failed_at": "2026-11-01T09:00:00Z", "attempts": 4}')
+    began = datetime(2026, 11, 1, 9, tzinfo=UTC)
+    mark = store.watermark("shelf", "plans")
+    assert (mark.failures, mark.failing_since) == (4, began)
+    store.failed("shelf", "plans", "no")
+    mark = store.watermark("shelf", "plans")
+    assert (mark.failures, mark.failing_since) == (5, began)
+
+
 def test_a_delivery_whose_mark_is_damaged_is_made_again(store):
     publish(store, PLANS, [{"uuid": "p"}], FIRST)
     delivered(store, store.table("plans"))
