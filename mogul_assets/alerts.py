@@ -1,4 +1,7 @@
-"""What is wrong, who was told of it, and what of it is over: once per incident, however often it is met. No Dagster."""
+"""What is wrong, who was told what of it, and what of it is over: once per incident, however often it is met.
+
+No Dagster.
+"""
 
 from __future__ import annotations
 
@@ -21,12 +24,17 @@ LONGEST = 2_500
 class Problem:
     """Something that is wrong now. The same ``key`` is the same incident.
 
-    ``since`` is when it began, UTC, where that is known. ``text`` says what it means for the data, and what to do.
+    ``text`` says what it means for the data, and what to do. ``news`` is what of it somebody has to know, each in a
+    word that stays the same: datasets, what helps. In one incident each is told once, however often it comes and goes.
+    Without any, the problem begins no incident; one that stands goes on while what was its news is in ``stays``: what
+    is not over yet. ``since`` is when it began, UTC, where that is known.
     """
 
     key: str
     title: str
     text: str
+    news: frozenset[str]
+    stays: frozenset[str] = frozenset()
     since: datetime | None = None
 
 
@@ -37,9 +45,17 @@ class Incident(msgspec.Struct, frozen=True):
     title: str
     text: str
     since: datetime
-    told: tuple[str, ...] = ()
-    """The channels that were told of it, and not yet of its end."""
+    news: frozenset[str] = frozenset()
+    """What of it somebody has to know, as it was last found."""
+    told: dict[str, frozenset[str]] = {}
+    """What each channel knows that was told of it, and not yet of its end."""
     over_at: datetime | None = None
+
+    def to_be_told(self, channel: str) -> bool:
+        known = self.told.get(channel)
+        if self.over_at is not None:
+            return known is not None
+        return known is None or not self.news <= known
 
     def said(self) -> str:
         began = f"since {self.since:%Y-%m-%d %H:%M} UTC"
@@ -58,7 +74,7 @@ class Notice:
     @property
     def title(self) -> str:
         if len(self.incidents) == 1:
-            return _headed(self.incidents[0])
+            return self._headed(self.incidents[0])
         over = sum(one.over_at is not None for one in self.incidents)
         counts = {"problems": len(self.incidents) - over, "resolved": over}
         return ", ".join(f"{count} {what}" for what, count in counts.items() if count)
@@ -67,11 +83,12 @@ class Notice:
     def text(self) -> str:
         if len(self.incidents) == 1:  # its title says the rest
             return _cut(f"S{self.incidents[0].said()[1:]}")
-        return _cut("\n\n".join(f"{_headed(one)}, {one.said()}" for one in self.incidents))
+        return _cut("\n\n".join(f"{self._headed(one)}, {one.said()}" for one in self.incidents))
 
-
-def _headed(one: Incident) -> str:
-    return one.title if one.over_at is None else f"Resolved: {one.title}"
+    def _headed(self, one: Incident) -> str:
+        if one.over_at is not None:
+            return f"Resolved: {one.title}"
+        return f"Worse: {one.title}" if self.channel in one.told else one.title
 
 
 def _cut(text: str) -> str:
@@ -83,10 +100,13 @@ def incidents(before: Iterable[Incident], problems: Iterable[Problem], now: date
     known = {one.key: one for one in before}
     found = {}
     for problem in problems:
-        its = known.get(problem.key)
-        since = its.since if its is not None else (problem.since or now)
-        told = its.told if its is not None else ()
-        found[problem.key] = Incident(problem.key, problem.title, problem.text, since, told)
+        its = known.get(problem.key) or Incident(problem.key, problem.title, problem.text, problem.since or now)
+        goes_on = not its.news.union(*its.told.values()).isdisjoint(problem.news | problem.stays)
+        if problem.news:
+            since = its.since if goes_on else (problem.since or now)
+            found[problem.key] = Incident(problem.key, problem.title, problem.text, since, problem.news, its.told)
+        elif goes_on and its.over_at is None:
+            found[problem.key] = its
     over = [
         msgspec.structs.replace(one, over_at=one.over_at or now)
         for one in known.values()
@@ -99,7 +119,7 @@ def notices(standing: Sequence[Incident], channels: Iterable[str]) -> list[Notic
     """What each channel does not know yet."""
     found = []
     for channel in channels:
-        news = [one for one in standing if (channel in one.told) is (one.over_at is not None)]
+        news = [one for one in standing if one.to_be_told(channel)]
         if news:
             found.append(Notice(channel, news))
     return found
@@ -108,14 +128,15 @@ def notices(standing: Sequence[Incident], channels: Iterable[str]) -> list[Notic
 def after(standing: Sequence[Incident], notice: Notice) -> list[Incident]:
     """The incidents once a notice was taken."""
     keys = {one.key for one in notice.incidents}
-    found = []
-    for one in standing:
-        if one.key in keys:
-            others = tuple(name for name in one.told if name != notice.channel)
-            one = msgspec.structs.replace(one, told=others if one.over_at is not None else (*others, notice.channel))  # noqa: PLW2901 - as it is from now on
-        if one.over_at is None or one.told:
-            found.append(one)
-    return found
+    found = [_told(one, notice.channel) if one.key in keys else one for one in standing]
+    return [one for one in found if one.over_at is None or one.told]
+
+
+def _told(one: Incident, channel: str) -> Incident:
+    told = {name: known for name, known in one.told.items() if name != channel}
+    if one.over_at is None:
+        told[channel] = one.news | one.told.get(channel, frozenset())
+    return msgspec.structs.replace(one, told=told)
 
 
 def quiet(hours: tuple[time, time] | None, time_zone: str, now: datetime) -> bool:
@@ -160,6 +181,8 @@ def named(datasets: Sequence[str], *, shown: int = 3) -> str:
 def oldest(moments: Mapping[str, datetime | None]) -> str:
     """What an old table means for its readers."""
     known = [moment for moment in moments.values() if moment is not None]
+    if not known:
+        return "Nothing has arrived there yet."
     if len(known) < len(moments):
-        return "Of some of it nothing has arrived there yet." if known else "Nothing has arrived there yet."
+        return "Of some of it nothing has arrived there yet."
     return f"What arrived before stands there, as the account was at {min(known):%Y-%m-%d %H:%M} UTC."

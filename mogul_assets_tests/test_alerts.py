@@ -1,6 +1,5 @@
 """Who is told what, and when: once per incident and channel, and once that it is over."""
 
-from collections import Counter
 from datetime import UTC, datetime, time, timedelta
 
 import pytest
@@ -11,7 +10,8 @@ from mogul_assets.alerts import LONGEST, Incident, Notice, Problem, after, incid
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
-A, B = Problem("a", "a fails", "do this"), Problem("b", "b fails", "do that", since=NOW - MINUTE)
+A = Problem("a", "a fails", "do this", frozenset("x"))
+B = Problem("b", "b fails", "do that", frozenset("y"), since=NOW - MINUTE)
 CHANNELS = ("slack", "email")
 
 
@@ -59,21 +59,60 @@ def test_what_comes_back_before_its_end_was_told_goes_on():
     assert (said, standing[0].since, standing[0].over_at) == ([], NOW, None)
 
 
-@given(st.lists(st.tuples(st.sets(st.sampled_from("abc")), st.sets(st.sampled_from(CHANNELS))), max_size=30))
-def test_beginning_and_end_take_turns_for_each_channel(looks):
-    standing, told = [], Counter()
-    for minute, (keys, takes) in enumerate(looks):
-        problems = [Problem(key, key, key) for key in sorted(keys)]
-        standing, said = look(standing, problems, NOW + minute * MINUTE, takes)
-        for channel, key, over in said:
-            told[channel, key] += -1 if over else 1
-            assert told[channel, key] == (0 if over else 1)
-    _, _ = look(standing, [], NOW + timedelta(days=1))
-    standing, said = look(standing, [], NOW + timedelta(days=1))
-    assert standing == []
-    for channel, key, _over in said:
-        told[channel, key] -= 1
-    assert set(told.values()) <= {0}
+def test_what_gets_worse_is_told_and_what_was_told_is_not_again():
+    standing, _ = look([], [A])
+    (notice, _) = notices(incidents(standing, [failing("xz")], NOW), CHANNELS)
+    assert (notice.title, notice.text) == ("Worse: xz fail", "Since 2026-11-23 09:00 UTC.\ndo this")
+    standing, said = look(standing, [failing("xz")])
+    assert said == [("slack", "a", False), ("email", "a", False)]
+    for datasets in ("x", "z", "xz"):
+        standing, said = look(standing, [failing(datasets)])
+        assert said == []
+
+
+def test_what_is_no_news_begins_nothing_and_keeps_what_stands():
+    assert look([], [failing("", stays="x")]) == ([], [])
+    begun, _ = look([], [failing("xy")])
+    assert look(begun, [failing("", stays="y")]) == (begun, [])
+    assert look(begun, [failing("", stays="z")])[1] == [("slack", "a", True), ("email", "a", True)]
+
+
+def test_what_fails_when_all_that_did_is_over_began_then():
+    standing, _ = look([], [failing("x")])
+    (one,), said = look(standing, [failing("y", stays="y")], NOW + MINUTE)
+    assert (one.since, len(said)) == (NOW + MINUTE, 2)
+
+
+def failing(news, stays=""):
+    """A problem whose news are these datasets, of a letter each."""
+    return Problem("a", f"{news} fail", "do this", frozenset(news), frozenset(stays))
+
+
+DATASETS = st.sets(st.sampled_from("xyz")).map("".join)
+LOOKS = st.lists(
+    st.tuples(st.dictionaries(st.sampled_from("ab"), st.tuples(DATASETS, DATASETS)), st.sets(st.sampled_from(CHANNELS)))
+)
+
+
+@given(LOOKS)
+def test_each_dataset_is_told_once_from_beginning_to_end_and_the_end_once(looks):
+    """Whatever fails, stays, or is tried again, and whichever channel is away."""
+    standing, knows = [], {}
+    for minute, (found, takes) in enumerate([*looks, ({}, CHANNELS), ({}, CHANNELS)]):
+        problems = [
+            Problem(key, key, key, frozenset(news), frozenset(stays)) for key, (news, stays) in sorted(found.items())
+        ]
+        standing = incidents(standing, problems, NOW + minute * MINUTE)
+        for notice in notices(standing, CHANNELS):
+            for one in notice.incidents if notice.channel in takes else ():
+                place = notice.channel, one.key
+                if one.over_at is not None:
+                    del knows[place]
+                else:
+                    assert not one.news <= knows.get(place, frozenset())
+                    knows[place] = knows.get(place, frozenset()) | one.news
+            standing = after(standing, notice) if notice.channel in takes else standing
+    assert (standing, knows) == ([], {})
 
 
 def test_what_is_new_at_one_look_is_one_message():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
@@ -10,10 +10,10 @@ import dagster as dg
 
 from mogul_assets import alerts
 from mogul_assets.alerts import Problem
-from mogul_assets.assets.deliveries import configuration_problem, discreet
+from mogul_assets.assets.deliveries import AGAIN_AFTER, configuration_problem, discreet
 from mogul_assets.automation.freshness import LATE, overdue_since
 from mogul_assets.automation.jobs import REFRESH
-from mogul_assets.automation.runs import UNDER_WAY
+from mogul_assets.automation.runs import UNDER_WAY, served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.messenger import Messenger
@@ -46,7 +46,11 @@ def alerts_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now, file = clock(), alerts.incidents_file(store)
-        found = [*refresh_problems(context.instance, Store(store)), *problems(entries, destinations, Store(store), now)]
+        opened, running = Store(store), _running(context.instance, entries)
+        found = [
+            *refresh_problems(context.instance, opened),
+            *problems(entries, destinations, opened, now, running=running),
+        ]
         before = alerts.kept(file)
         standing = alerts.incidents(before, found, now)
         said, failed = 0, []
@@ -85,51 +89,85 @@ def refresh_problems(instance: dg.DagsterInstance, store: Store) -> Iterator[Pro
     if last is not None and last.status is dg.DagsterRunStatus.FAILURE:
         pointers = {name: store.pointer(group_of(dataset)) for name, dataset in DATASETS.items()}
         read_at = {name: None if pointer is None else pointer.read_at for name, pointer in pointers.items()}
-        yield Problem(
-            REFRESH,
-            "The account was not read",
+        text = (
             f"The run {last.run_id[:8]} of the job {REFRESH} failed. {alerts.oldest(read_at)} "
-            "→ look at the run in Dagster;  mogul check --account",
+            "→ look at the run in Dagster;  mogul check --account"
         )
+        yield Problem(REFRESH, "The account was not read", text, frozenset({REFRESH}))
 
 
 def problems(
-    entries: Mapping[str, Entry], destinations: Mapping[str, Destination], store: Store, now: datetime
+    entries: Mapping[str, Entry],
+    destinations: Mapping[str, Destination],
+    store: Store,
+    now: datetime,
+    *,
+    running: Collection[str] = (),
 ) -> Iterator[Problem]:
-    """What is wrong with the destinations, one problem each; nothing is of one that is paused."""
+    """What is wrong with the destinations, and what of it is news; nothing is of one that is paused.
+
+    What fails at one that is among the ``running``, which a run delivers to just now, is no news yet: the run may meet
+    more. An incident is over when the datasets that it was about have arrived, whatever failed them meanwhile.
+    """
     for name, entry in entries.items():
         if entry.paused:
             continue
         wrong = configuration_problem(destinations[name])
         if wrong is not None:
             text = f"{wrong}. Nothing is delivered there. → mend mogul.yaml;  mogul check {name}"
-            yield Problem(f"{name} configuration", f"{name} cannot be used as it is configured", text)
-            continue
+            title = f"{name} cannot be used as it is configured"
+            yield Problem(f"{name} configuration", title, text, frozenset({name, wrong}))
         marks = {dataset: store.watermark(name, dataset) for dataset in entry.datasets}
-        failed = {dataset: mark for dataset, mark in marks.items() if _given_up(entry, mark, now)}
-        if failed:
-            first = next(iter(failed.values()))
-            since = min((mark.failed_at for mark in failed.values() if mark.failed_at is not None), default=None)
-            text = (
-                f"{first.error}. {alerts.oldest({d: mark.read_at for d, mark in failed.items()})} → mogul status {name}"
-            )
-            yield Problem(f"{name} failed", f"{name}: {alerts.named(list(failed))} not delivered", text, since)
-            continue
-        late = {d: at for d, mark in marks.items() if (at := overdue_since(entry, d, mark.delivered_at, now))}
-        if late:
-            text = f"{alerts.oldest({d: marks[d].read_at for d in late})} → mogul status {name};  mogul sync {name}"
-            yield Problem(
-                f"{name} late", f"{name}: {alerts.named(list(late))} due and not there", text, min(late.values())
-            )
+        failing = {dataset: mark for dataset, mark in marks.items() if mark.error is not None}
+        given_up = {d: mark for d, mark in failing.items() if _given_up(entry, mark, now, running=name in running)}
+        for held, what in ((True, "held back"), (False, "not delivered")):
+            its = {d: mark for d, mark in given_up.items() if mark.held is held and wrong is None}
+            yield _undelivered(name, what, its, stays=frozenset(failing))
+        overdue = {d: at for d, mark in marks.items() if (at := overdue_since(entry, d, mark.delivered_at, now))}
+        late = {d: at for d, at in overdue.items() if d not in failing and wrong is None}
+        stands = alerts.oldest({dataset: marks[dataset].read_at for dataset in late})
+        yield Problem(
+            f"{name} late",
+            f"{name}: {alerts.named(list(late))} due and not there",
+            f"{stands} → mogul status {name};  mogul sync {name}",
+            news=frozenset(late),
+            stays=frozenset(overdue),
+            since=min(late.values(), default=None),
+        )
 
 
-def _given_up(entry: Entry, mark: Watermark, now: datetime) -> bool:
-    """Whether a delivery failed and is not about to be tried again.
+def _undelivered(name: str, what: str, marks: Mapping[str, Watermark], *, stays: frozenset[str]) -> Problem:
+    """These datasets as one problem, with an error of each cause, told apart by what helps; waiting is none."""
+    causes: dict[str, str] = {}
+    for mark in marks.values():
+        causes.setdefault("" if mark.transient else mark.remedy, f"{mark.error}.")
+    errors, stands = "\n".join(causes.values()), alerts.oldest({d: mark.read_at for d, mark in marks.items()})
+    return Problem(
+        f"{name} {what}",
+        f"{name}: {alerts.named(list(marks))} {what}",
+        f"{errors} {stands} → mogul status {name}",
+        news=frozenset({*marks, *causes} - {""}),
+        stays=stays,
+        since=min((mark.failing_since for mark in marks.values() if mark.failing_since is not None), default=None),
+    )
 
-    Messages that wait have their tries in the ledger, for a day and more: they are a problem once nothing was taken
-    for as long as any delivery may take.
+
+def _running(instance: dg.DagsterInstance, entries: Mapping[str, Entry]) -> set[str]:
+    """The destinations that a run delivers one dataset after the other to just now."""
+    runs = [run for run in under_way(instance) if run.status is dg.DagsterRunStatus.STARTED]
+    return {name for name, entry in entries.items() if entry.partitioned and served(runs, name) is not None}
+
+
+def _given_up(entry: Entry, mark: Watermark, now: datetime, *, running: bool) -> bool:
+    """Whether a delivery failed so that somebody has to know: waiting cannot help, or has not.
+
+    It has not where a whole series of tries failed, or as many of several. Messages that wait have their tries in the
+    ledger, for a day and more: they are told once none was taken for as long as any delivery may take. A run that has
+    met nothing more for so long is waited for no longer.
     """
-    if mark.error is None or mark.due_at is not None:
+    since, last = mark.failing_since or now, mark.failed_at or now
+    if running and now - last < LATE:
         return False
-    waiting = entry.habits.messages and mark.transient
-    return not waiting or mark.delivered_at is None or now - mark.delivered_at > LATE
+    if entry.habits.messages and mark.transient:
+        return now - since > LATE
+    return mark.due_at is None or mark.failures > len(AGAIN_AFTER)

@@ -1,6 +1,7 @@
 """Alerts through Dagster's sensor, to a real Slack, mail server and receiver."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -8,7 +9,9 @@ import dagster as dg
 import msgspec
 import pytest
 
+from mogul_assets.assets.deliveries import AGAIN_AFTER
 from mogul_assets.automation.alerts import alerts_sensor
+from mogul_assets.automation.freshness import LATE
 from mogul_assets.destinations.configured import configured
 from mogul_assets.settings import load
 from mogul_assets.store.store import Watermark
@@ -20,6 +23,9 @@ from mogul_assets_tests.peers.receiver import SECRET, Receiver
 from mogul_assets_tests.peers.slack import Slack
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+AWAY = {"remedy": "it is tried again", "transient": True, "again_after": AGAIN_AFTER}
+"""What the store is told of a failure that may pass by itself."""
 
 
 @pytest.fixture
@@ -57,12 +63,36 @@ class Watched:
             self.settings.alerts,
             {type_: configured(self.settings, entry) for type_, entry in self.settings.alerts.channels.items()},
             entries,
-            destinations={"shelf": self.project.shelf},
+            destinations={
+                name: self.project.shelf if name == "shelf" else configured(self.settings, entry)
+                for name, entry in entries.items()
+            },
             store=self.project.store.root,
             clock=lambda: self.now,
         )
         with dg.build_sensor_context(instance=self.project.instance) as context:
             return sensor.evaluate_tick(context).skip_message
+
+    def fails(self, *datasets, error="no answer", **how):
+        """These datasets fail at this moment, as deliveries tell the store, and the sensor looks."""
+        for dataset in datasets:
+            self.project.store.failed("shelf", dataset, error, at=self.now, **how)
+        return self.look()
+
+    def fails_to_the_last_try(self, *datasets):
+        """A whole series of tries: a scheduled one and those after it."""
+        self.fails(*datasets, **AWAY)
+        for wait in AGAIN_AFTER:
+            self.now += wait
+            self.fails(*datasets, again=True, **AWAY)
+        self.now += MINUTE
+        return self.look()
+
+    def arrives(self, *datasets):
+        for dataset in datasets:
+            mark = Watermark(generation="g", delivered_at=self.now, read_at=self.now)
+            self.project.store.mark("shelf", dataset, mark)
+        return self.look()
 
 
 @pytest.fixture
@@ -103,6 +133,114 @@ def test_what_is_tried_again_is_no_incident_before_its_last_try(watched):
     assert watched.look().startswith("0 open")
     watched.project.store.mark("shelf", "tags", msgspec.structs.replace(mark, attempts=4, due_at=None))
     assert watched.look().startswith("1 open incidents; 3 notices")
+
+
+@pytest.mark.parametrize(("schedule", "pause"), [("daily", DAY), ("hourly", HOUR), ("every 15 minutes", 15 * MINUTE)])
+def test_an_outage_is_one_incident_from_its_first_failure_until_the_data_arrives(shelved, channels, schedule, pause):
+    watched = Watched(shelved(f"schedule: {schedule}", ["plans", "tags"]), channels[0])
+    watched.arrives("plans", "tags")
+    watched.now = first = NOW + timedelta(hours=21)  # the tick of "daily"
+    for at in range(4):
+        watched.now = first + at * pause
+        if pause > sum(AGAIN_AFTER, MINUTE):
+            watched.fails_to_the_last_try("plans", "tags")
+        else:
+            watched.fails("plans", "tags", **AWAY)
+        watched.now = max(watched.now, first + at * pause + min(LATE + MINUTE, pause - MINUTE))
+        watched.look()
+    told = [slack_peer.read(post) for post in channels[1].posts]
+    assert len(told) == 1
+    assert "shelf: plans, tags not delivered\nSince 2026-11-24 09:00 UTC" in told[0]
+    assert watched.arrives("plans").startswith("1 open incidents; 0 notices")
+    assert watched.arrives("tags").startswith("0 open incidents; 3 notices")
+    assert "Resolved: shelf: tags not delivered\nSince 2026-11-24 09:00" in slack_peer.read(channels[1].posts[-1])
+
+
+def test_what_may_pass_by_itself_neither_ends_what_did_not_nor_makes_it_worse(watched):
+    watched.fails("plans", error="no permission", remedy="grant it")
+    for _ in range(6):
+        watched.now += MINUTE
+        assert watched.fails("plans", **AWAY).startswith("1 open incidents; 0 notices")
+
+
+def test_another_cause_and_other_datasets_at_the_same_destination_are_told_once(watched, channels):
+    assert watched.fails("tags", error="it is a view", remedy="rename it").startswith("1 open incidents; 3 notices")
+    watched.now += DAY
+    said = watched.fails(*SHELVED, error="no permission", remedy="grant it")
+    assert said.startswith("1 open incidents; 3 notices")
+    told = slack_peer.read(channels[1].posts[-1])
+    assert "Worse: shelf: plans, tags, customers and 1 more not delivered\nSince 2026-11-23 12:00" in told
+    assert "no permission" in told
+    watched.now += DAY
+    said = watched.fails("tags", error="no such user", remedy="correct user")
+    assert said.startswith("1 open incidents; 3 notices")
+    for wording, remedy, datasets in (
+        ("no permission (query 7f3a)", "grant it", SHELVED),
+        ("it is a view", "rename it", ("tags",)),
+        ("no permission (query 9e01)", "grant it", ("plans", "tags")),
+    ):
+        watched.now += HOUR
+        watched.arrives(*set(SHELVED) - set(datasets))
+        assert watched.fails(*datasets, error=wording, remedy=remedy).startswith("1 open incidents; 0 notices")
+
+
+def test_what_is_held_back_is_another_incident_than_what_fails(watched, channels):
+    assert watched.fails("tags", error="tags had 40 rows", held=True).startswith("1 open incidents; 3 notices")
+    assert "shelf: tags held back" in slack_peer.read(channels[1].posts[-1])
+    watched.now += DAY
+    assert watched.fails(*SHELVED, error="no permission").startswith("2 open incidents; 3 notices")
+    assert "shelf: plans, tags, customers and 1 more not delivered" in slack_peer.read(channels[1].posts[-1])
+    watched.now += DAY
+    watched.fails("tags", error="tags had 40 rows", held=True)
+    assert watched.arrives("plans", "customers", "mrr_movements").startswith("2 open incidents; 0 notices")
+    assert watched.arrives("tags").startswith("0 open incidents; 3 notices")
+    assert "2 resolved" in slack_peer.read(channels[1].posts[-1])
+
+
+def test_a_run_that_meets_one_failure_after_the_other_is_told_once_it_ended(watched, channels):
+    job = watched.project.definitions.resolve_job_def("deliver_shelf")
+    run = watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=job.tags)
+    for dataset in SHELVED:
+        assert watched.fails(dataset, error=f"{dataset}: no").startswith("0 open")
+        watched.now += MINUTE
+    watched.project.instance.report_run_failed(run)
+    assert watched.look().startswith("1 open incidents; 3 notices")
+    assert "plans, tags, customers and 1 more" in slack_peer.read(channels[1].posts[0])
+
+
+def test_a_run_that_never_ends_hides_no_failure(watched):
+    job = watched.project.definitions.resolve_job_def("deliver_shelf")
+    watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED, tags=job.tags)
+    watched.fails("plans", error="no")
+    watched.now += LATE
+    assert watched.look().startswith("1 open incidents; 3 notices")
+
+
+def test_an_entry_that_becomes_wrong_ends_nothing(watched):
+    watched.fails("plans", error="no")
+    watched.project.shelf = configured(watched.settings, replace(watched.settings.entry("shelf"), problem="no such"))
+    assert watched.look().startswith("2 open incidents; 3 notices")
+    assert watched.fails("plans", "tags", error="no such", remedy="mend it").startswith("2 open incidents; 0 notices")
+
+
+def test_what_was_late_stays_so_while_it_fails(shelved, channels):
+    watched = Watched(shelved("schedule: hourly", ["tags"]), channels[0])
+    watched.arrives("tags")
+    watched.now += 4 * HOUR
+    assert watched.look().startswith("1 open incidents; 3 notices")
+    assert watched.fails("tags", **AWAY).startswith("1 open incidents; 0 notices")
+    assert watched.fails_to_the_last_try("tags").startswith("2 open incidents; 0 notices")
+    assert watched.arrives("tags").startswith("0 open incidents; 3 notices")
+
+
+def test_messages_have_two_hours_to_be_taken(shelved, channels, monkeypatch):
+    monkeypatch.setenv("HOOK_SECRET", SECRET)
+    project = shelved("}\n  hook: {type: webhook, url: 'https://example.com/', secret: {env: HOOK_SECRET}")
+    watched = Watched(project, channels[0])
+    for passed, said in ((timedelta(0), "0 open"), (LATE, "0 open"), (MINUTE, "1 open incidents; 3 notices")):
+        watched.now += passed
+        project.store.failed("hook", "mrr_movements", "503", at=watched.now, transient=True)
+        assert watched.look().startswith(said)
 
 
 def test_a_channel_that_takes_nothing_is_asked_again_and_harms_no_other(watched, channels):
