@@ -101,6 +101,18 @@ def coverage(store: Store, read: str, *, since: Month, now: datetime) -> Month:
     return max(since, min(this.plus(-1), Month.of(max(opened)), next(unread, this), *failed))
 
 
+def read_at(store: Store, dataset: Dataset) -> datetime | None:
+    """When the account was last read to its end for the dataset as it stands; ``None`` where it never was.
+
+    Of a windowed dataset some past months may have been read since.
+    """
+    pointer = store.pointer(group_of(dataset))
+    if pointer is None or dataset.window is None:
+        return pointer.read_at if pointer is not None else None
+    settled = [read for read in store.raw_reads(dataset.read) if read.generation in pointer.typed_from]
+    return max((read.read_at for read in settled if read.end is None), default=None)
+
+
 # -- reads ----------------------------------------------------------------------------------------------------
 
 

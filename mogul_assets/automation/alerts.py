@@ -8,23 +8,26 @@ from pathlib import Path
 
 import dagster as dg
 
-from mogul_assets import alerts
+from mogul_assets import alerts, refresh
 from mogul_assets.alerts import Problem
+from mogul_assets.assets.datasets import key
 from mogul_assets.assets.deliveries import AGAIN_AFTER, configuration_problem, discreet
+from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.freshness import LATE, overdue_since
 from mogul_assets.automation.jobs import REFRESH
-from mogul_assets.automation.runs import UNDER_WAY, served, under_way
+from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Destination
 from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.errors import MogulError
 from mogul_assets.messages import sending
 from mogul_assets.settings import Alerts, Entry
-from mogul_assets.store.store import Store, Watermark, group_of
+from mogul_assets.store.store import Store, Watermark
 
 ALERTS = "alerts"
 MINUTE = 60
-_ENDED = [status for status in dg.DagsterRunStatus if status not in UNDER_WAY]
+RUNS = 100
+"""Failed runs of the job refresh among which the last is looked for that was to read the whole account."""
 
 
 def alerts_sensor(
@@ -84,16 +87,32 @@ def tell(channel: Destination, notice: alerts.Notice) -> None:
 
 
 def refresh_problems(instance: dg.DagsterInstance, store: Store) -> Iterator[Problem]:
-    """That the account could not be read, where the last refresh that ended failed."""
-    last = next(iter(instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=_ENDED), limit=1)), None)
-    if last is not None and last.status is dg.DagsterRunStatus.FAILURE:
-        pointers = {name: store.pointer(group_of(dataset)) for name, dataset in DATASETS.items()}
-        read_at = {name: None if pointer is None else pointer.read_at for name, pointer in pointers.items()}
+    """That the account could not be read: a dataset is older than the last refresh that failed asked for.
+
+    Which run brings it then is all one. A refresh of some datasets, or one that is run again from where it failed, was
+    started by somebody who looks at it.
+    """
+    failed = instance.get_run_records(
+        dg.RunsFilter(job_name=REFRESH, statuses=[dg.DagsterRunStatus.FAILURE]), limit=RUNS
+    )
+    last = next((one for one in failed if _whole(one.dagster_run)), None)
+    if last is None:
+        return
+    run = last.dagster_run
+    tick = run.tags.get(NOT_OLDER_THAN)
+    asked = last.create_timestamp if tick is None else datetime.fromisoformat(tick)
+    read_at = {name: refresh.read_at(store, dataset) for name, dataset in DATASETS.items()}
+    if any(at is None or at < asked for at in read_at.values()):
         text = (
-            f"The run {last.run_id[:8]} of the job {REFRESH} failed. {alerts.oldest(read_at)} "
+            f"The run {run.run_id[:8]} of the job {REFRESH} failed. {alerts.oldest(read_at)} "
             "→ look at the run in Dagster;  mogul check --account"
         )
         yield Problem(REFRESH, "The account was not read", text, frozenset({REFRESH}))
+
+
+def _whole(run: dg.DagsterRun) -> bool:
+    chosen = run.asset_selection
+    return run.root_run_id is None and (chosen is None or {key(dataset) for dataset in DATASETS.values()} <= chosen)
 
 
 def problems(

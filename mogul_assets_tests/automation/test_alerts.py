@@ -10,11 +10,15 @@ import msgspec
 import pytest
 
 from mogul_assets.assets.deliveries import AGAIN_AFTER
+from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.alerts import alerts_sensor
 from mogul_assets.automation.freshness import LATE
+from mogul_assets.automation.jobs import partition_range, refresh_range
+from mogul_assets.cli.backfill import READ
 from mogul_assets.destinations.configured import configured
 from mogul_assets.settings import load
 from mogul_assets.store.store import Watermark
+from mogul_assets.store.window import Month
 from mogul_assets_tests.automation.conftest import SHELVED, started, tick
 from mogul_assets_tests.cli.conftest import Place
 from mogul_assets_tests.peers import slack as slack_peer
@@ -252,15 +256,75 @@ def test_a_channel_that_takes_nothing_is_asked_again_and_harms_no_other(watched,
     assert (len(slack.posts), len(mails.received), len(receiver.taken)) == (1, 1, 1)
 
 
-def test_a_refresh_that_failed_is_told_with_the_day_of_what_stands(watched, channels):
+@pytest.fixture
+def read(project, stored, channels):
+    """A project whose account was read, and can be read again."""
+    shutil.copytree(stored.root, project.store.root)
+    return Watched(project, channels[0])
+
+
+def refresh_failed(watched, **run):
     job = watched.project.definitions.resolve_job_def("refresh")
-    watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE)
-    assert watched.look().startswith("1 open incidents; 3 notices")
+    return watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.FAILURE, **run)
+
+
+@pytest.fixture
+def unread(read):
+    """The same; a refresh failed since, which was told."""
+    refresh_failed(read)
+    assert read.look().startswith("1 open incidents; 3 notices")
+    return read
+
+
+REFRESHED = dg.AssetSelection.groups("account", "source_data", "calculated_data")
+
+
+def materialised(project, selection):
+    """What *Materialize* in the UI does: a run of Dagster's own job."""
+    job = project.definitions.resolve_implicit_global_asset_job_def()
+    tags = refresh_range(project.store, project.settings.account.since, datetime.now(UTC))
+    keys = selection.resolve(project.definitions.resolve_asset_graph())
+    return job.get_subset(asset_selection=keys).execute_in_process(instance=project.instance, tags=tags)
+
+
+def test_a_refresh_that_failed_is_told_with_the_day_of_what_stands(unread, channels):
     told = slack_peer.read(channels[1].posts[0])
     assert "The account was not read" in told
     assert "as the account was at 20" in told
-    watched.project.instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS)
-    assert watched.look().startswith("0 open incidents; 3 notices")
+    assert unread.look().startswith("1 open incidents; 0 notices")
+    assert unread.project.refresh().success
+    assert unread.look().startswith("0 open incidents; 3 notices")
+
+
+def test_past_months_that_are_read_again_are_not_the_account(unread):
+    last = Month.of(datetime.now(UTC)).plus(-1)
+    assert unread.project.run("refresh", partition_range(last, last), asset_selection=READ).success
+    assert unread.look().startswith("1 open incidents; 0 notices"), "no list was read"
+    activities = dg.AssetSelection.assets(["account", "activities"], ["calculated_data", "mrr_movements"])
+    assert materialised(unread.project, REFRESHED - activities).success
+    assert unread.look().startswith("1 open incidents; 0 notices"), "and this month not"
+
+
+def test_the_account_is_read_whichever_run_reads_it(unread):
+    assert materialised(unread.project, REFRESHED).success
+    assert unread.look().startswith("0 open incidents; 3 notices")
+
+
+def test_what_was_read_since_the_tick_that_asked_for_it_is_as_new_as_it_was_to_be(read):
+    refresh_failed(read, tags={NOT_OLDER_THAN: (datetime.now(UTC) - DAY).isoformat()})
+    assert read.look().startswith("0 open")
+
+
+def test_a_refresh_of_a_part_that_fails_is_told_to_whoever_started_it(read):
+    refresh_failed(read, asset_selection=frozenset(READ))
+    assert read.look().startswith("0 open")
+
+
+def test_a_refresh_that_is_run_again_is_told_as_the_first(unread):
+    assert unread.project.refresh().success
+    first = unread.project.instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))[0].run_id
+    refresh_failed(unread, root_run_id=first, parent_run_id=first)
+    assert unread.look().startswith("0 open incidents; 3 notices")
 
 
 def test_quiet_hours_end_with_what_is_still_wrong(shelved, channels):
