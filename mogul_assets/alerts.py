@@ -105,7 +105,7 @@ def incidents(before: Iterable[Incident], problems: Iterable[Problem], now: date
         if problem.news:
             since = its.since if goes_on else (problem.since or now)
             found[problem.key] = Incident(problem.key, problem.title, problem.text, since, problem.news, its.told)
-        elif goes_on and its.over_at is None:
+        elif goes_on:
             found[problem.key] = its
     over = [
         msgspec.structs.replace(one, over_at=one.over_at or now)

@@ -63,7 +63,7 @@ def test_what_gets_worse_is_told_and_what_was_told_is_not_again():
     standing, _ = look([], [A])
     (notice, _) = notices(incidents(standing, [failing("xz")], NOW), CHANNELS)
     assert (notice.title, notice.text) == ("Worse: xz fail", "Since 2026-11-23 09:00 UTC.\ndo this")
-    standing, said = look(standing, [failing("xz")])
+    standing, said = look(standing, [failing("z", stays="xz")])
     assert said == [("slack", "a", False), ("email", "a", False)]
     for datasets in ("x", "z", "xz"):
         standing, said = look(standing, [failing(datasets)])
