@@ -642,7 +642,8 @@ def _candidate(
             dataset.schema,
             dataset.key,
             files,
-            max(r.read_at for r in standing),
+            # Months that were read again make what came since no newer.
+            max(opened or (r.read_at for r in standing)),
             Window(BEGINNING, None),
             dataset.window,
         ),

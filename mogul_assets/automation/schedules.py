@@ -8,13 +8,14 @@ from typing import Any
 import dagster as dg
 from dagster._utils.schedules import reverse_cron_string_iterator
 
+from mogul_assets import refresh
 from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.jobs import REFRESH, delivery, refresh_range
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.errors import MogulError
 from mogul_assets.settings import Entry
-from mogul_assets.store.store import Store, group_of
+from mogul_assets.store.store import Store
 from mogul_assets.store.window import Month
 from mogul_assets.timetable import Timetable, cron_of
 
@@ -140,9 +141,9 @@ def last_tick(timetable: Timetable, now: datetime) -> datetime:
 
 def served_tick(store: Store, timetable: Timetable, now: datetime) -> datetime | None:
     """The last tick that every dataset which is due then was read at or after; ``None`` where there is none."""
-    pointers = [store.pointer(group) for group in sorted({group_of(DATASETS[name]) for name in timetable.datasets})]
-    read_at = [pointer.read_at for pointer in pointers if pointer is not None]
-    return last_tick(timetable, min(now, *read_at)) if len(read_at) == len(pointers) else None
+    read = [refresh.read_at(store, DATASETS[name]) for name in timetable.datasets]
+    known = [at for at in read if at is not None]
+    return last_tick(timetable, min(now, *known)) if len(known) == len(read) else None
 
 
 def delivered_since(store: Store, destination: str, timetable: Timetable, tick: datetime) -> bool:

@@ -1,6 +1,7 @@
 """Ticks ask for fresh data, share one refresh, and deliver once it stands."""
 
 import shutil
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,12 +9,17 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import reverse_cron_string_iterator
 
+from mogul_assets import refresh
+from mogul_assets.account.client import Client
+from mogul_assets.account.reader import Account
 from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.freshness import LATE
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START
 from mogul_assets.automation.schedules import last_tick, served_tick
-from mogul_assets.store.store import Watermark
-from mogul_assets.store.window import Month
+from mogul_assets.store.store import Store, Watermark
+from mogul_assets.store.table import new_generation
+from mogul_assets.store.window import Month, Window
+from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.automation.conftest import datasets
 from mogul_assets_tests.project import NOW, SETTINGS, Project
 
@@ -113,6 +119,22 @@ def test_where_refreshes_take_longer_than_the_interval_the_last_tick_that_they_s
     oldest = min(project.store.table(name).read_at for name in every_minute.datasets)
     tick = served_tick(project.store, every_minute, datetime.now(UTC) + timedelta(hours=3))
     assert oldest - timedelta(minutes=1) < tick <= oldest
+
+
+def test_past_months_that_were_read_again_serve_no_tick(delivered, tmp_path):
+    project, (daily,) = delivered.project, delivered.project.settings.entry("lake").timetables
+    store = Store(shutil.copytree(project.store.root, tmp_path / "store"))
+    later = datetime.now(UTC) + timedelta(days=3)
+    stood = store.table("mrr_movements").read_at
+    with closing(Client(project.serving.url, "sandbox", EAGER)) as client:
+        account = Account(client, since=project.settings.account.since)
+        past, generation = Window.months(account.since, account.since, since=account.since), new_generation()
+        refresh.land(store, account, "activities", generation=generation, window=past, now=later)
+        info = refresh.known_account(store)
+        refresh.settle_movements(store, account, info, generation=generation, quarantine_limit=0, now=later)
+    assert store.raw_reads("activities")[-1].read_at == later
+    assert store.table("mrr_movements").read_at == stood
+    assert served_tick(store, replace(daily, datasets=("mrr_movements",)), later) == last_tick(daily, stood)
 
 
 def test_of_missed_ticks_the_last_one_reads_the_account(tmp_path, kept):
