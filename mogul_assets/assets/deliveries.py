@@ -61,12 +61,12 @@ _SECRET = re.compile("passw|passphrase|secret|key|token|credential")
 """What the fields are called in which the ``dagster-*`` libraries hold their secrets."""
 
 
-def concerns(context: Any, *destinations: str) -> None:
-    """Let a run be found by these destinations, whoever started it, from the step on that has this context."""
-    run = context.instance.get_run_by_id(context.run_id)
+def concerns(instance: dg.DagsterInstance, run: dg.DagsterRun, *destinations: str) -> None:
+    """Let a run be found by these destinations, whoever started it, from now on."""
+    run = instance.get_run_by_id(run.run_id) or run  # another step of it may have named some
     if not concerned(run).issuperset(destinations):
         names = sorted(concerned(run).union(destinations))
-        context.instance.add_run_tags(context.run_id, {DESTINATION: ", ".join(names)})
+        instance.add_run_tags(run.run_id, {DESTINATION: ", ".join(names)})
 
 
 def concerned(run: dg.DagsterRun) -> set[str]:
@@ -109,7 +109,7 @@ class DestinationIOManager(dg.ConfigurableIOManager):
     """What this run met already, and when: thirteen datasets need not each wait for a destination that is not there."""
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
-        concerns(context.step_context, self.destination.name)
+        concerns(context.step_context.instance, context.step_context.dagster_run, self.destination.name)
         with failures(), tempfile.TemporaryDirectory(prefix="mogul-") as folder:
             table = obj if isinstance(obj, Table) else self._staged(context, obj, Path(folder))
             delivered = self.deliver(table, again=ATTEMPT in context.step_context.run_tags)

@@ -90,7 +90,7 @@ def real_time_assets(entries: Sequence[Entry], destinations: Mapping[str, Destin
     def told(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
         selected = {key.path[0] for key in context.selected_asset_keys}
         wanted = [entry for entry in entries if entry.name in selected]
-        concerns(context, *(entry.name for entry in wanted))
+        concerns(context.instance, context.run, *(entry.name for entry in wanted))
         errors: dict[str, Exception] = {}
         with failures():
             tables = [standing(context.resources.store.open(), MOVEMENT_NEWS.name)]
@@ -132,7 +132,7 @@ def together_assets(entry: Entry, destination: Destination, since: Month) -> dg.
         required_resource_keys={"store", entry.name},
     )
     def told(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[Any]]:
-        concerns(context, entry.name)
+        concerns(context.instance, context.run, entry.name)
         with failures():
             tables = [standing(context.resources.store.open(), name, since=since) for name in entry.datasets]
             delivered = _told(context, entry, tables, entry.datasets)

@@ -247,7 +247,7 @@ def _named(context: dg.OpExecutionContext, settings: Settings, form: Which) -> E
         ConfigurationError: there is none of that name.
     """
     entry = settings.entry(form.destination)
-    concerns(context, entry.name)
+    concerns(context.instance, context.run, entry.name)
     return entry
 
 

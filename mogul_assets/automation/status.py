@@ -146,7 +146,7 @@ def status_assets(
     )
     def observe_status(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         wanted = [one for one in entries if dg.AssetKey([one.name, STATUS]) in context.selected_asset_keys]
-        concerns(context, *(one.name for one in wanted))
+        concerns(context.instance, context.run, *(one.name for one in wanted))
         for standing in standings(wanted, destinations, store, ledger):
             yield dg.ObserveResult(
                 asset_key=[standing.entry.name, STATUS],
