@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mogul_assets import schema as described
-from mogul_assets.assets.deliveries import configuration_problem
+from mogul_assets.assets.deliveries import configuration_problem, discreet
 from mogul_assets.cli import FAILED, OK, Command, Group, entries, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import TYPES, load_type
@@ -161,14 +161,17 @@ def test(project: Project, name: str, *, send: bool, as_json: bool) -> int:
     What is tried is undone. Ends with 1 where something is not allowed, and says what would allow it.
     """
     destination = project.destination(name)
-    permissions = destination.check()
+    with discreet(destination):
+        permissions = destination.check()
     if as_json:
         shown.as_json(permissions)
     else:
         entries.show_permissions(permissions)
     fine = all(one.problem is None for one in permissions)
     if send and fine:
-        click.echo(destination.prove())
+        with discreet(destination):
+            proven = destination.prove()
+        click.echo(proven)
     return OK if fine else FAILED
 
 

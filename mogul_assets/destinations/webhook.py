@@ -310,7 +310,7 @@ class WebhookDestination(Messenger):
     def _failed(self, answer: Answer) -> MogulError:
         kind = DestinationRefused if answer.outcome is Outcome.REFUSED else DestinationUnavailable
         remedy = _REMEDIES.get(answer.status, "look what the receiver says of it")
-        return kind(f"{self.name}: {self._place}: {answer.status}: {answer.text}", remedy=remedy)
+        return kind(f"{self.name}: {self._place}: {answer.said}", remedy=remedy)
 
     def prove(self) -> str:
         """Post one message of type ``mogul_test``, signed as all are.
@@ -319,7 +319,7 @@ class WebhookDestination(Messenger):
             What was taken, and by whom.
 
         Raises:
-            DestinationUnavailable, DestinationRefused: with the answer, where it was not.
+            DestinationUnavailable, DestinationRefused: with the answer's status, where it was not.
         """
         id_, status = self._post("mogul_test", {})
         return f"{id_}, of type mogul_test, was taken by {self._place} ({status})"

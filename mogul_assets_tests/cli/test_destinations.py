@@ -8,9 +8,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mogul_assets.destinations import TYPES, load_type
+from mogul_assets.errors import DestinationUnavailable
 from mogul_assets.settings import load
 from mogul_assets.store.store import Store
 from mogul_assets_tests.cli.conftest import DESTINATIONS, SANDBOX, complaint
+from mogul_assets_tests.shelf import Shelf
 
 
 @pytest.mark.parametrize("word", TYPES)
@@ -52,6 +54,24 @@ def test_one_that_does_not_fails_it_with_the_next_step(place):
     assert missing
     assert missing[0]["remedy"]
     assert "problem" in place.mogul("destinations", "test", "lake").stdout
+
+
+class Echo(Shelf):
+    """Answers with what it was asked, secrets and all."""
+
+    def check(self):
+        return []
+
+    def prove(self):
+        raise DestinationUnavailable(f"echo: {self.key.reveal()}")
+
+
+def test_a_test_message_that_fails_tells_no_secret(place, monkeypatch):
+    monkeypatch.setitem(TYPES, "echo", f"{__name__}:Echo")
+    place.write(f"{SANDBOX}\ndestinations:\n  echo: {{type: echo, path: out, key: {{env: ECHO_KEY}}}}")
+    result = place.mogul("destinations", "test", "echo", "--send", ECHO_KEY="s3cret-4711")
+    assert result.exit_code == 1
+    assert "DestinationUnavailable, whose text quotes a secret and is withheld" in complaint(result)
 
 
 @pytest.mark.parametrize("command", ["grants", "test"])
