@@ -279,7 +279,8 @@ class EmailDestination(Messenger):
         if problem is None:
             return None
         kind = DestinationUnavailable if problem.passing else DestinationRefused
-        return kind(f"{self.name}: {server}: cannot {session.doing}: {problem.said}", remedy=problem.remedy)
+        said = f"{problem.said} {problem.words}".rstrip()  # no mail was sent that they could repeat
+        return kind(f"{self.name}: {server}: cannot {session.doing}: {said}", remedy=problem.remedy)
 
     def _store(self) -> ObjectStore:
         if not isinstance(self.links_store, ObjectStore):

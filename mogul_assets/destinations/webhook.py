@@ -418,7 +418,7 @@ async def _answer(response: "ClientResponse") -> Answer:
     outcome = Outcome.TAKEN if 200 <= status < 300 else Outcome.GONE if status == 410 else Outcome.AGAIN
     if 300 <= status < 400:
         return Answer(outcome, str(status), "it redirects, which is not followed", pause)
-    return Answer(outcome, str(status), await _said(response), pause, quoted=True)
+    return Answer(outcome, str(status), retry_after=pause, quoted=await _said(response))
 
 
 async def _said(response: "ClientResponse") -> str:

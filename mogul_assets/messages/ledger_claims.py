@@ -152,7 +152,7 @@ class Claims(Standings):
                         "at": t.at,
                         "seconds": round(t.seconds, 3),
                         "status": _plain(t.answer.status)[:100],
-                        "answer": _plain(t.answer.text)[:ANSWER_CHARACTERS],
+                        "answer": _plain(t.answer.kept)[:ANSWER_CHARACTERS],
                     }
                     for t in known
                 ],
@@ -298,8 +298,7 @@ def _settled(tried: Tried, policy: Policy) -> Mapping[str, Any]:
         "b_reason": None,
     }
     if answer.outcome is Outcome.TAKEN:
-        noted = "" if answer.quoted else _plain(answer.text)[:ANSWER_CHARACTERS]
-        return {**row, "b_state": State.DELIVERED, "b_reason": noted or None}
+        return {**row, "b_state": State.DELIVERED, "b_reason": _plain(answer.text)[:ANSWER_CHARACTERS] or None}
     said = _plain(answer.said)[:ANSWER_CHARACTERS]
     row["b_reason"] = said
     if answer.outcome is Outcome.UNKNOWN:

@@ -66,6 +66,9 @@ class Forgetting(Database):
         # A note of Intercom's is found by the customer, and is made again by the next delivery that has one to make.
         connection.execute(MESSAGE.delete().where(these, MESSAGE.c.subject.in_(person.ids)))
         connection.execute(ATTEMPT.update().where(ATTEMPT.c.message.in_(numbers)).values(answer=""))
+        # A receiver's words may have been repeated there.
+        ended = (State.DELIVERED, State.FAILED, State.UNKNOWN)
+        connection.execute(MESSAGE.update().where(these, MESSAGE.c.state.in_(ended)).values(reason=None))
         # Withdrawn ones would be due again where their movement comes back, with nothing to send.
         due = (State.WAITING, State.WITHDRAWN)
         for states, state, reason in (

@@ -44,22 +44,27 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the receiver said to one try. ``status`` is its own code or word; ``text`` is shown to people, cut short.
+    """What the receiver said to one try. ``status`` is its own code or word; ``text`` is ours, and says what it means.
 
-    ``retry_after`` is how long the receiver asked to be left alone. A text that is ``quoted`` is the receiver's own,
-    and may repeat what it was sent, a customer's data: it is kept with the try, and goes into no error and no log.
+    ``retry_after`` is how long the receiver asked to be left alone. What is ``quoted`` are its own words, and may
+    repeat what it was sent, a customer's data: they are kept with the try, and go into no error and no log.
     """
 
     outcome: Outcome
     status: str
     text: str = ""
     retry_after: timedelta | None = None
-    quoted: bool = False
+    quoted: str = ""
 
     @property
     def said(self) -> str:
         """Status and text in a line that may be shown to anybody."""
-        return self.status if self.quoted or not self.text else f"{self.status}: {self.text}"
+        return f"{self.status}: {self.text}" if self.text else self.status
+
+    @property
+    def kept(self) -> str:
+        """What is kept with the try, and shown to who asks for it."""
+        return "; ".join(filter(None, (self.text, self.quoted)))
 
 
 @dataclass(frozen=True, slots=True)

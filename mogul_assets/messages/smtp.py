@@ -25,7 +25,8 @@ LONGEST = 150
 
 _WORDS = 200
 """Characters of a server's own words that are shown."""
-_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")
+_ENHANCED = re.compile(r"([245]\.\d{1,3}\.\d{1,3})(?: |$)")
+"""What a server's words may begin with: a code that says more. https://www.rfc-editor.org/rfc/rfc2034"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +48,16 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What went wrong, in words that hold no secret, and what to do; ``passing`` where waiting may help."""
+    """What went wrong, in words that hold no secret, and what to do; ``passing`` where waiting may help.
+
+    ``words`` are the server's own, which may repeat what it was sent.
+    """
 
     status: str
     said: str
     remedy: str
     passing: bool
+    words: str = ""
 
 
 class Session:
@@ -142,12 +147,14 @@ class Session:
         if isinstance(error, ssl.SSLError) and error.reason in _NO_TLS:
             return Problem("TLS", "it does not speak TLS there", _TLS, False)
         if isinstance(error, smtplib.SMTPResponseException):
-            words = self._words(error.smtp_error)
-            if self.doing == "log in":  # its words may quote what was sent
-                words = " ".join(_ENHANCED.findall(words)[:1])
-            said = " ".join(filter(None, (f"it answered {error.smtp_code}", words)))
-            passing = not 500 <= error.smtp_code < 600
-            return Problem(str(error.smtp_code), said, _AGAIN if passing else self._remedy(error.smtp_code), passing)
+            code, words = error.smtp_code, self._words(error.smtp_error)
+            said = f"it answered {code}"
+            if enhanced := _ENHANCED.match(words):
+                said, words = f"{said} {enhanced[1]}", words[enhanced.end() :]
+            if self.doing == "log in":  # they may quote what was sent
+                words = ""
+            passing = not 500 <= code < 600
+            return Problem(str(code), said, _AGAIN if passing else self._remedy(code), passing, words)
         if isinstance(error, TimeoutError) or isinstance(error.__context__, TimeoutError):  # smtplib wraps it
             return Problem("connection", "it did not answer in time", _AGAIN, True)
         if isinstance(error, smtplib.SMTPServerDisconnected):
@@ -215,7 +222,8 @@ def sent(server: Server, sender: str, recipient: str, content: bytes) -> Answer:
             if open_.over and problem.status == "connection":
                 return Answer(Outcome.UNKNOWN, "no answer", f"{server}: {problem.said} before it answered; {_LOOK}")
             outcome = Outcome.AGAIN if problem.passing else Outcome.REFUSED
-            return Answer(outcome, problem.status, f"{server}: cannot {open_.doing}: {problem.said} → {problem.remedy}")
+            said = f"{server}: cannot {open_.doing}: {problem.said} → {problem.remedy}"
+            return Answer(outcome, problem.status, said, quoted=problem.words)
     return Answer(Outcome.TAKEN, "250")
 
 

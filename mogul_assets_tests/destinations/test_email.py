@@ -222,10 +222,14 @@ class TestTries:
         destination = email(recipients=[NOBODY, ANNA])
         with pytest.raises(DestinationRefused, match="1 of 2 messages") as refused:
             destination.tell(tables)
-        assert "550 5.1.1 User unknown" in str(refused.value)
+        assert "it answered 550 5.1.1 → correct the address" in str(refused.value)
+        assert "User unknown" not in str(refused.value)  # the server's own words may repeat what it was sent
         assert [received.recipients for received in server.received] == [(ANNA,)]
         failed = records(destination)[f"daily 2026-11-22 {NOBODY}"]
         assert failed.state is State.FAILED
+        assert "User unknown" not in failed.reason
+        with destination.ledger.open() as ledger:
+            assert "User unknown" in ledger.record(failed.id).tries[0].answer
 
     def test_an_ambiguous_end_is_listed_and_not_sent_again(self, email, tables, server, monday):
         server.script["END"] = [CUT]

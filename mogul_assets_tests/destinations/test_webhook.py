@@ -406,7 +406,7 @@ def test_how_long_it_asks_to_be_left_alone_is_read_as_seconds_or_a_date(asked, p
 
 def test_of_a_long_answer_the_beginning_is_kept_in_one_line(hook):
     with Receiver(lambda _: Reply(500, body=b"it\n\tfell\x00 \xff over " + b"x" * 10_000_000)).running() as receiver:
-        text = answer(hook(receiver.url)).text
+        text = answer(hook(receiver.url)).quoted
     assert text.startswith("it fell")
     assert len(text) <= 300
     assert text.isprintable()

@@ -57,7 +57,7 @@ def test_a_message_of_any_state_says_nothing_any_more(ledger):
     look(ledger, zoe("z1"), news("a"))
     assert sorted(send(ledger)) == ["a", "z1"]
     look(ledger, zoe("z2"), at=NOW + HOUR)
-    take(ledger, NOW + HOUR, Answer(Outcome.REFUSED, "400", f"no: {NAME}", quoted=True))
+    take(ledger, NOW + HOUR, Answer(Outcome.REFUSED, "400", "no", quoted=NAME))
     look(ledger, zoe("z3"), at=NOW + 2 * HOUR)
     (flying,) = ledger.claim(HOOK, 1, POLICY, NOW + 2 * HOUR)
     look(ledger, news("b"), at=NOW + 2 * HOUR)
@@ -86,6 +86,16 @@ def test_a_message_of_any_state_says_nothing_any_more(ledger):
     ledger.settle([Tried(flying, Answer(Outcome.AGAIN, "503"), LATER, 0.0)], POLICY, LATER)
     assert states(ledger)["key of z3"] == "unknown"
     assert send(ledger, NOW + timedelta(days=10)) == ["b"]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TAKEN, Outcome.REFUSED, Outcome.UNKNOWN])
+def test_why_a_message_ended_as_it_did_goes_too(ledger, outcome):
+    """What wrote it down may have been a version that repeated a receiver's words there."""
+    look(ledger, zoe("z1"))
+    take(ledger, NOW, Answer(outcome, "250", f"queued for {ADDRESS}"))
+    assert ADDRESS in records(ledger)["key of z1"].reason
+    ledger.forget(PERSON, LATER)
+    assert records(ledger)["key of z1"].reason is None
 
 
 def test_what_the_account_still_has_is_not_told_again(ledger):
