@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import duckdb
-
-from mogul_assets.store.sql import parquet
+from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
@@ -49,7 +47,7 @@ def waterfall(movements: Table, last: Month, *, months: int = MONTHS) -> tuple[S
     spans = list(first.until(last))
     if not movements.files:
         return tuple(Step(month, 0, dict.fromkeys(TYPES, 0), 0) for month in spans)
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+    with connect() as connection:
         rows = connection.execute(
             f"WITH history AS (SELECT * FROM {parquet(movements.paths)}) {_BY_MONTH}", [last.plus(1).start]
         ).fetchall()

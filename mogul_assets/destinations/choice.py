@@ -29,7 +29,7 @@ from mogul_assets.errors import ConfigurationError, StoreDamaged
 from mogul_assets.settings import CHOICE, Secret, describe
 from mogul_assets.store import settle
 from mogul_assets.store.person import Person
-from mogul_assets.store.sql import literal, parquet, quoted
+from mogul_assets.store.sql import connect, literal, parquet, quoted
 from mogul_assets.store.table import DataFile, Table, conforming
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,126}")
@@ -388,7 +388,7 @@ def customers_of(rows: Rows, tables: Mapping[str, Table]) -> Customers:
     given = {name: [value.lower() if name in folded else value for value in values] for name, values in rows if values}
     meant = " AND ".join(conditions[name] for name in given) or "true"
     try:
-        with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+        with connect() as connection:
             for name in OF_CUSTOMERS:
                 table = tables[name]
                 if table.paths:

@@ -36,7 +36,7 @@ from mogul_assets.destinations.log import KEPT, LOST, Entry
 from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
 from mogul_assets.errors import DestinationRefused, DestinationUnreachable, MogulError, StoreDamaged
 from mogul_assets.store.person import Person
-from mogul_assets.store.sql import literal, quoted
+from mogul_assets.store.sql import connect, literal, quoted
 from mogul_assets.store.table import Table
 
 T = TypeVar("T")
@@ -472,7 +472,7 @@ class DuckDBDestination(history.KeepsHistory):
     def _misfit(self, table: Table) -> DestinationRefused:
         """Says where the value is that DuckDB would not convert, and not what it is."""
         wanted = types(table.schema)
-        with duckdb.connect() as connection:
+        with connect() as connection:
             for column in (name for name, kind in wanted.items() if kind == "JSON"):
                 keys = ", ".join(f"{quoted(name)}::VARCHAR" for name in table.key) or "'?'"
                 found = connection.execute(
@@ -498,9 +498,9 @@ class DuckDBDestination(history.KeepsHistory):
 
         def once() -> T:
             if not read_only and not place.exists():
-                self._create(place)
-            with duckdb.connect(place, read_only=read_only, config=self._config) as connection:
-                connection.execute("SET TimeZone = 'UTC'")
+                _create(place)
+            # Beyond that it spills, by default beside the file.
+            with connect(place, read_only=read_only, memory_limit=self.memory_limit) as connection:
                 return work(connection)
 
         held = Retrying(
@@ -515,25 +515,6 @@ class DuckDBDestination(history.KeepsHistory):
             raise
         except duckdb.Error as error:
             raise self._told(error, place) from None  # its text may quote a value
-
-    def _create(self, place: Path) -> None:
-        """An empty database, whole or not at all: one whose first 12 kB were cut off, DuckDB never opens again."""
-        new = place.with_name(f".{place.name}.{token_hex(4)}")
-        try:
-            duckdb.connect(new, config=self._config).close()
-            try:
-                os.link(new, place)  # never over one that another process made meanwhile
-            except FileExistsError:
-                return
-            except OSError:  # a file system without links
-                new.replace(place)
-        finally:
-            new.unlink(missing_ok=True)
-
-    @property
-    def _config(self) -> dict[str, str | bool | int | float | list[str]]:
-        """Bounded memory, spilling to DuckDB's default beside the file; no extension is ever fetched."""
-        return {"memory_limit": self.memory_limit, "autoinstall_known_extensions": False}
 
     def _told(self, error: duckdb.Error, file: Path) -> MogulError:
         text = str(error).splitlines()[0]
@@ -556,6 +537,21 @@ class _Replaced:
     anew: bool = False
     deleted: int = 0
     inserted: int = 0
+
+
+def _create(place: Path) -> None:
+    """An empty database, whole or not at all: one whose first 12 kB were cut off, DuckDB never opens again."""
+    new = place.with_name(f".{place.name}.{token_hex(4)}")
+    try:
+        connect(new).close()
+        try:
+            os.link(new, place)  # never over one that another process made meanwhile
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            new.replace(place)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _count(connection: duckdb.DuckDBPyConnection, statement: str) -> int:

@@ -14,7 +14,6 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Protocol, TypeVar
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -23,7 +22,7 @@ import pyarrow.parquet as pq
 from mogul_assets.destinations.columns import is_json
 from mogul_assets.destinations.relations import parquet
 from mogul_assets.errors import StoreDamaged
-from mogul_assets.store.sql import literal, quoted
+from mogul_assets.store.sql import connect, literal, quoted
 from mogul_assets.store.table import DataFile, conforming
 
 _ENDINGS = {"zstd": ".zst", "gzip": ".gz", "none": ""}
@@ -115,7 +114,7 @@ class _Lines:
 
     def __init__(self, sink: pa.NativeFile, schema: pa.Schema) -> None:
         self._sink = sink
-        self._session = duckdb.connect(config={"autoinstall_known_extensions": False})
+        self._session = connect()
         self._names = [f"c{place}" for place in range(len(schema))]  # DuckDB folds names: two may be one to it
         values = ", ',', ".join(
             f"{literal(json.dumps(field.name, ensure_ascii=False) + ':')}, coalesce({_json(name, field)}, 'null')"

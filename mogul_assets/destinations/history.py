@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, WithJsonSchema, field_validator
@@ -22,7 +21,7 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Destination
 from mogul_assets.errors import DestinationRefused
-from mogul_assets.store.sql import literal, quoted
+from mogul_assets.store.sql import connect, literal, quoted
 from mogul_assets.store.table import BATCH_ROWS, Table, conforming
 
 VALID_FROM = "valid_from"
@@ -122,7 +121,7 @@ def digested(table: Table, files: Iterable[Path], folder: Path) -> tuple[Path, .
     """Copies of the files in ``folder``, with exactly the columns of ``staged``. Memory does not grow with them."""
     wanted, hashed, made = staged(table).schema, digest(table), []
     folder.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect() as connection:
+    with connect() as connection:
         for place, path in enumerate(files):
             made.append(folder / f"{place:05}.parquet")
             # Buffered ahead, what was read is kept until the file is closed.

@@ -24,7 +24,6 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 import dagster as dg
-import duckdb
 import msgspec
 from pydantic import Field, field_validator
 
@@ -53,6 +52,7 @@ from mogul_assets.destinations.manifest import (
 from mogul_assets.destinations.relations import differences, kinds, parquet, types
 from mogul_assets.destinations.template import DEFAULT, PLACEHOLDERS, Template
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, DestinationUnreachable, MogulError
+from mogul_assets.store.sql import connect
 from mogul_assets.store.table import DataFile, Table
 
 LOG = "_deliveries"
@@ -562,7 +562,7 @@ class Objects(Destination):
         wanted = types(table.schema)
         with (
             tempfile.TemporaryDirectory(prefix="mogul-") as scratch,
-            duckdb.connect(config={"temp_directory": scratch, "autoinstall_known_extensions": False}) as connection,
+            connect(temp_directory=scratch) as connection,
         ):
 
             def fetched(file: ManifestFile) -> str:

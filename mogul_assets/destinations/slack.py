@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import duckdb
 import msgspec
 from pydantic import Field, field_validator
 
@@ -24,7 +23,7 @@ from mogul_assets.messages.news import news_of
 from mogul_assets.messages.periods import Period, last_period, zone_of
 from mogul_assets.messages.recap import Recap, Threshold, Told, recap
 from mogul_assets.messages.sending import Policy, Send
-from mogul_assets.store.sql import parquet
+from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
 
 if TYPE_CHECKING:
@@ -395,7 +394,7 @@ def _newest(table: Table, now: datetime) -> News | None:
         return max((one for one in news_of(table) if one.date <= now), key=lambda one: one.date, default=None)
     if not table.files:
         return None
-    with duckdb.connect() as connection:
+    with connect() as connection:
         last = f"SELECT * FROM {parquet(table.paths)} WHERE date <= $1 ORDER BY date DESC, movement_key LIMIT 1"
         rows = connection.sql(last, params=[now]).to_arrow_table().to_pylist()
     if not rows:

@@ -19,7 +19,6 @@ from secrets import token_hex
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import dagster as dg
-import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import Field, field_validator
@@ -41,7 +40,7 @@ from mogul_assets.errors import (
     StoreDamaged,
 )
 from mogul_assets.store.person import Person
-from mogul_assets.store.sql import quoted
+from mogul_assets.store.sql import connect, quoted
 from mogul_assets.store.table import Table
 
 T = TypeVar("T")
@@ -518,7 +517,7 @@ class Warehouse(history.KeepsHistory):
             made[history.ROW_HASH] = history.digest(table)
         ours = ", ".join(f"{made.get(name, quoted(name))} AS {quoted(name)}" for name in kinds)
         wanted = {name: "BIGINT" if kinds[name] is Kind.MOMENT else kind for name, kind in wanted.items()}
-        with duckdb.connect() as connection:
+        with connect() as connection:
             return differences(
                 connection,
                 f"(SELECT {ours} FROM {parquet(table.paths, types(table.schema))})",

@@ -10,7 +10,7 @@ import duckdb
 import msgspec
 
 from mogul_assets.messages.message import News
-from mogul_assets.store.sql import literal, parquet
+from mogul_assets.store.sql import connect, literal, parquet
 from mogul_assets.store.table import Table
 
 ORDER = "date, coalesce(customer_uuid, customer_external_id), rank, uuid"
@@ -28,9 +28,9 @@ def news_of(table: Table) -> Iterator[News]:
         raise ValueError(f"messages are made of movement_news, not of {table.dataset}")
     if not table.files:
         return
-    with duckdb.connect(config={"threads": 1}) as connection:
+    with connect(threads=1) as connection:
         # Who reads may pause for seconds between two batches, and a run's output is a log.
-        connection.execute("SET TimeZone = 'UTC'; SET enable_progress_bar = false")
+        connection.execute("SET enable_progress_bar = false")
         source = parquet(table.paths)
         for start, end in _spans(connection, source):
             span = f"date >= {literal(start)}" + (f" AND date < {literal(end)}" if end else "")

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from mogul_assets.messages.money import spoken
 from mogul_assets.messages.periods import Period
-from mogul_assets.store.sql import parquet
+from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import BEGINNING, Window
 
@@ -160,7 +160,7 @@ def recap(
         largest: how many gains and how many losses are listed.
         earlier: what the recap before said; what has changed there since is ``late``.
     """
-    with duckdb.connect(config={"autoinstall_known_extensions": False}) as connection:
+    with connect() as connection:
         _view(connection, "history", movements, Window(BEGINNING, period.end))
         _view(connection, "told", movements, Window(period.start, period.end))
         opening, closing, before, after = connection.execute(_LEVELS, [period.start]).fetchall()[0]

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.store.shape import SEQUENCE
-from mogul_assets.store.sql import literal, quoted
+from mogul_assets.store.sql import connect, literal, quoted
 from mogul_assets.store.table import DataFile
 from mogul_assets.store.window import Month
 
@@ -32,14 +32,10 @@ MEMORY = "256MB"
 
 @contextmanager
 def database(scratch: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A DuckDB in memory that spills to ``scratch``, in UTC, two threads."""
+    """A DuckDB in memory that spills to ``scratch``, two threads."""
     scratch.mkdir(parents=True, exist_ok=True)
-    connection = duckdb.connect(config={"memory_limit": MEMORY, "temp_directory": str(scratch), "threads": 2})
-    connection.execute("SET TimeZone = 'UTC'")  # as a setting of connect() it fails: it wants icu before loading it
-    try:
+    with connect(memory_limit=MEMORY, temp_directory=str(scratch), threads=2) as connection:
         yield connection
-    finally:
-        connection.close()
 
 
 @dataclass(frozen=True, slots=True)
