@@ -5,9 +5,6 @@ twice. A transaction cannot be spread over requests without a session of its own
 warehouses run one by one are sent as one script here.
 """
 
-import base64
-import binascii
-import json
 import re
 import tempfile
 import threading
@@ -24,6 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import Field, field_validator
 
 from mogul_assets.catalog.columns import Kind
+from mogul_assets.destinations import google_keys
 from mogul_assets.destinations.base import Capabilities, Leftover, Outcome, Permission, Secret
 from mogul_assets.destinations.bigquery_errors import REASONS, job_of, told
 from mogul_assets.destinations.bigquery_session import BigQuerySession, fields, held
@@ -46,6 +44,8 @@ if TYPE_CHECKING:
 TEXT_BYTES = 50_000_000
 """Rows of Parquet should not be larger: https://cloud.google.com/bigquery/docs/loading-data-cloud-storage-parquet"""
 ROWS_AT_ONCE = 262_144
+
+_SCOPE = "https://www.googleapis.com/auth/bigquery"
 
 _CLUSTERED = frozenset({Kind.TEXT, Kind.INT, Kind.FLAG, Kind.MOMENT, Kind.DAY})
 """Kinds of columns that BigQuery clusters by, four at most."""
@@ -234,40 +234,20 @@ class BigQueryDestination(Warehouse):
     def _keyed(self) -> "bigquery.Client":
         """From the key, in memory: the resource would write it to a file, and refuse beside another's variable."""
         from google.cloud import bigquery  # noqa: PLC0415 - only where it is needed
-        from google.oauth2 import service_account  # noqa: PLC0415
 
-        scopes = ("https://www.googleapis.com/auth/bigquery",)
-        try:
-            credentials = service_account.Credentials.from_service_account_info(  # type: ignore[no-untyped-call]
-                self._key(), scopes=scopes
-            )
-        except ValueError:  # its text may show parts of the key
-            raise self._no_key("is not a service account's key") from None
-        return bigquery.Client(project=self.project, credentials=credentials, location=self.location_)
-
-    def _key(self) -> dict[str, Any]:
         if self.credentials is not None:
-            text = self.credentials.reveal()
+            text, place = self.credentials.reveal(), self.credentials.env
         else:
             assert self.credentials_file is not None
+            place = self.credentials_file
             try:
-                text = Path(self.credentials_file).expanduser().read_text(encoding="utf-8")
+                text = Path(place).expanduser().read_text(encoding="utf-8")
             except (OSError, UnicodeError) as error:
-                raise self._no_key(f"cannot be read ({type(error).__name__})") from None
-        try:
-            key = json.loads(text if text.lstrip().startswith("{") else base64.b64decode(text, validate=True))
-        except (ValueError, binascii.Error):
-            raise self._no_key("is not JSON") from None
-        if not isinstance(key, dict):
-            raise self._no_key("is not a service account's key")
-        return key
-
-    def _no_key(self, what: str) -> ConfigurationError:
-        place = f"the variable {self.credentials.env}" if self.credentials else self.credentials_file
-        return ConfigurationError(
-            f"{self.name}: {place} {what}",
-            remedy="give the JSON that  gcloud iam service-accounts keys create  wrote; leave it out for other log-ins",
-        )
+                raise ConfigurationError(
+                    f"{self.name}: {place} cannot be read ({type(error).__name__})", remedy=google_keys.REMEDY
+                ) from None
+        credentials = google_keys.account(text, of=f"{self.name}: {place}").with_scopes([_SCOPE])
+        return bigquery.Client(project=self.project, credentials=credentials, location=self.location_)
 
     # Looking.
 

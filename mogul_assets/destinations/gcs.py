@@ -1,6 +1,5 @@
 """Deliveries into a bucket of Google Cloud Storage."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,10 +9,11 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
+from mogul_assets.destinations import google_keys
 from mogul_assets.destinations.base import Secret
 from mogul_assets.destinations.formats import proven
 from mogul_assets.destinations.objects import CONNECTING, READING, Bucket, Listed, ObjectStore, Problem
-from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
+from mogul_assets.errors import DestinationRefused, DestinationUnavailable
 
 _RETRYING = 20
 """Seconds after which the client begins no further try; by itself it goes on for two minutes."""
@@ -35,7 +35,8 @@ class GCSDestination(ObjectStore):
     bucket: str = Field(description="The bucket; it must be there.")
     project: str | None = Field(default=None, description="The project; that of the credentials where none is named.")
     credentials: Secret | None = Field(
-        default=None, description="A service account's key, as JSON; application-default credentials otherwise."
+        default=None,
+        description="A service account's key: the JSON, or it in base64; application-default credentials otherwise.",
     )
     kms_key: str | None = Field(
         default=None, description="Key for encryption: projects/P/locations/L/keyRings/R/cryptoKeys/K."
@@ -84,14 +85,8 @@ class GCSDestination(ObjectStore):
             return theirs.get_client()
         if self.credentials is None:
             return GCSResource(project=self.project).get_client()
-        try:
-            account = json.loads(self.credentials.reveal())
-            return Client.from_service_account_info(account, **({"project": self.project} if self.project else {}))
-        except ValueError:
-            raise ConfigurationError(
-                f"{self.name}: {self.credentials.env} holds no service account's key",
-                remedy="put the whole JSON file that the console gave into it",
-            ) from None
+        credentials = google_keys.account(self.credentials.reveal(), of=f"{self.name}: {self.credentials.env}")
+        return Client(project=self.project or credentials.project_id, credentials=credentials)
 
 
 class GCSBucket(Bucket):

@@ -121,7 +121,7 @@ class SnowflakeDestination(Warehouse):
     stage_secret_access_key: Secret | None = Field(default=None, description="The access key's secret.")
     stage_key: Secret | None = Field(
         default=None,
-        description="A service account's key, in JSON, to upload to Google with; the machine's own otherwise.",
+        description="A service account's key (JSON, or in base64) to upload to Google; the machine's own otherwise.",
     )
     stage_endpoint: str | None = Field(default=None, description="Another endpoint of S3, such as a VPC's own.")
     connection_args: dict[str, Any] = Field(
@@ -319,7 +319,7 @@ class SnowflakeDestination(Warehouse):
                 aws_secret_access_key=_revealed(self.stage_secret_access_key),
             )
         else:
-            bucket = GoogleBucket(name, _revealed(self.stage_key))
+            bucket = GoogleBucket(name, self.stage_key, of=self.name)
         below = "/".join(filter(None, (path, _below(staging))))
         return Staged(bucket, tuple(f"{below}/{place:05}.parquet" for place in range(files)))
 

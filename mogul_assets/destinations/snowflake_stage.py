@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -10,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from mogul_assets.destinations import google_keys
+from mogul_assets.destinations.base import Secret
 from mogul_assets.destinations.snowflake_errors import GRANTS
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, MogulError
 
@@ -62,11 +63,15 @@ class S3Bucket:
 
 
 class GoogleBucket:
-    def __init__(self, name: str, key: str | None) -> None:
+    def __init__(self, name: str, key: Secret | None, *, of: str) -> None:
         from dagster_gcp import GCSResource  # noqa: PLC0415 - only where it is needed
         from google.cloud.storage import Client  # noqa: PLC0415 - as above
 
-        client = Client.from_service_account_info(json.loads(key)) if key else GCSResource().get_client()
+        if key is None:
+            client = GCSResource().get_client()
+        else:
+            credentials = google_keys.account(key.reveal(), of=f"{of}: {key.env}")
+            client = Client(project=credentials.project_id, credentials=credentials)
         self._bucket = client.bucket(name)
 
     def put(self, key: str, file: Path) -> None:

@@ -413,7 +413,7 @@ def test_a_key_that_google_does_not_accept_is_refused(here, table, monkeypatch):
 def test_what_is_no_key_is_told_by_its_variable_and_never_shown(text, here, table, monkeypatch):
     shelf = here.made()
     monkeypatch.setenv(bigquery.SECRET, text)
-    with pytest.raises(ConfigurationError, match=f"the variable {bigquery.SECRET} is not") as refused:
+    with pytest.raises(ConfigurationError, match=f"{bigquery.SECRET} holds no service account's key") as refused:
         shelf.deliver(table([{"id": 1}]))
     assert text not in str(refused.value)
 
@@ -421,6 +421,9 @@ def test_what_is_no_key_is_told_by_its_variable_and_never_shown(text, here, tabl
 def test_a_key_file_that_is_not_there_is_named(here, table, tmp_path):
     shelf = here.made(credentials=None, credentials_file=str(tmp_path / "none.json"))
     with pytest.raises(ConfigurationError, match=r"none\.json cannot be read"):
+        shelf.deliver(table([{"id": 1}]))
+    (tmp_path / "none.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match=r"none\.json holds no service account's key"):
         shelf.deliver(table([{"id": 1}]))
 
 

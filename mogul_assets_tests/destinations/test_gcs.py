@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 
 import pytest
@@ -33,11 +34,17 @@ def test_the_role_is_bound_below_the_prefix_only():
 
 def test_what_is_no_key_is_told_by_its_variable(place, table, tmp_path, monkeypatch):
     shelf = place.destination(tmp_path)
-    for wrong in ("not JSON", "{}", '{"type": "service_account", "private_key": "s3cret"}'):
+    for wrong in ("not JSON", "{}", "[]", '{"type": "service_account", "private_key": "s3cret"}'):
         monkeypatch.setenv(gcs.SECRET, wrong)
         with pytest.raises(ConfigurationError, match=f"{gcs.SECRET} holds no service account's key") as refused:
             shelf.deliver(table([{"id": 1}]))
         assert "s3cret" not in str(refused.value)
+
+
+def test_a_key_may_be_in_base64(place, table, tmp_path, monkeypatch):
+    shelf = place.destination(tmp_path)
+    monkeypatch.setenv(gcs.SECRET, base64.b64encode(json.dumps(place.address["key"]).encode()).decode())
+    assert shelf.deliver(table([{"id": 1}])).rows == 1
 
 
 def test_a_key_that_google_does_not_know_is_refused(place, table, tmp_path, monkeypatch):

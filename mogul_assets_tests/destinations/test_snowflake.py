@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from contextlib import closing
@@ -20,7 +19,7 @@ from dagster_snowflake import SnowflakeResource
 from pydantic import ValidationError
 
 from mogul_assets.destinations import warehouse
-from mogul_assets.destinations.base import Outcome
+from mogul_assets.destinations.base import Outcome, Secret
 from mogul_assets.destinations.configured import settings_of
 from mogul_assets.destinations.dialect import LOG
 from mogul_assets.destinations.snowflake import DIALECT, SnowflakeDestination
@@ -36,7 +35,7 @@ from mogul_assets.errors import (
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
-from mogul_assets_tests.peers import bigquery, snowflake
+from mogul_assets_tests.peers import bigquery, gcs, snowflake
 from mogul_assets_tests.peers.faults import Cut, FaultProxy
 from mogul_assets_tests.tables import table_of
 
@@ -333,12 +332,22 @@ def test_a_bucket_that_cannot_be_reached_is_told(here, bucket):
         external(here, bucket, stage_endpoint="http://127.0.0.1:1").deliver(here.table([{"id": 1}]))
 
 
+@pytest.mark.parametrize("text", ["s3cret", "[]", '{"private_key": "s3cret"}'])
+def test_what_is_no_key_to_a_google_bucket_is_told_by_its_variable(here, monkeypatch, text):
+    monkeypatch.setenv("MOGUL_TEST_STAGE", text)
+    url, key = "gcs://ours/below", {"env": "MOGUL_TEST_STAGE"}
+    shelf = here.shelf(stage="staging.public.mogul", stage_url=url, stage_key=key)
+    with pytest.raises(ConfigurationError, match="MOGUL_TEST_STAGE holds no service account's key") as refused:
+        shelf.deliver(here.table([{"id": 1}]))
+    assert "s3cret" not in str(refused.value)
+
+
 def test_a_google_bucket_is_filled_and_emptied(peer, tmp_path, monkeypatch):
-    gcs = peer("gcs")
-    for name, value in gcs["environment"].items():
+    for name, value in peer("gcs")["environment"].items():
         monkeypatch.setenv(name, value)
     bigquery._on_loopback()
-    bucket = GoogleBucket("staged", json.dumps(gcs["key"]))
+    key = Secret(env=gcs.SECRET)
+    bucket = GoogleBucket("staged", key, of="shelf")
     bucket._bucket.create()
     file = tmp_path / "one.parquet"
     file.write_bytes(b"content")
@@ -349,7 +358,7 @@ def test_a_google_bucket_is_filled_and_emptied(peer, tmp_path, monkeypatch):
     staged.remove()
     assert list(bucket._bucket.list_blobs()) == []
     with pytest.raises(Exception, match="404") as error:
-        GoogleBucket("none", json.dumps(gcs["key"])).put("x", file)
+        GoogleBucket("none", key, of="shelf").put("x", file)
     assert isinstance(told(error.value, url="gcs://none"), DestinationRefused)
 
 
