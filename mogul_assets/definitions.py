@@ -106,7 +106,7 @@ class _Jobs:
 
 def _assets(settings: Settings, roles: Roles, destinations: Mapping[str, Destination]) -> Iterator[dg.AssetsDefinition]:
     since = settings.account.since
-    yield from read_assets(since)
+    yield from read_assets(since, settings.account.rates.provider)
     yield from dataset_assets(since)
     if any(one.real_time for one in roles.every.values()):
         yield news_asset()

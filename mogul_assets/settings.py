@@ -273,7 +273,6 @@ ALERT_CHANNELS = {"slack": REAL_TIME, "email": "daily", "webhook": REAL_TIME}
 """The types that can tell what is wrong, and the period that an entry of theirs has to have."""
 HOURS = re.compile(r"^([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)$")
 """Of the day: from one time until another."""
-"""Of the day: from and until."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -85,6 +85,14 @@ destinations:
     assert all(others == {"data@example.com"} for others in owners.values())
 
 
+def test_exchange_rates_are_labelled_by_who_quotes_them(tmp_path, instance, monkeypatch):
+    monkeypatch.setenv("RATES", "id")
+    rates = "rates: {provider: open_exchange_rates, app_id: {env: RATES}}"
+    for account, kinds in (("sandbox: true", {"ecb"}), (f"api_key: {{env: KEY}}, {rates}", {"open_exchange_rates"})):
+        graph = Project(tmp_path, instance, None, f"account: {{{account}}}").definitions.resolve_asset_graph()
+        assert graph.get(dg.AssetKey(["account", "exchange_rates"])).kinds == kinds
+
+
 def test_what_cannot_run_says_so_where_it_stands(tmp_path, instance):
     text = "account: {sandbox: true}\ndestinations: {lake: {type: files}, hook: {type: webhook}}\n"
     graph = Project(tmp_path, instance, None, text).definitions.resolve_asset_graph()

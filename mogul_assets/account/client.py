@@ -353,7 +353,9 @@ def _usable(url: str, service: str) -> str:
             f"The url of {service} is not an address", remedy="write it like https://api.chartmogul.com/v1"
         )
     if parts.username is not None or parts.password is not None:
-        raise ConfigurationError(f"The url of {service} holds a user name or password", remedy="use account.key for it")
+        raise ConfigurationError(
+            f"The url of {service} holds a user name or password", remedy="use account.api_key for it"
+        )
     if parts.scheme == "http" and not _loopback(host):
         raise ConfigurationError(f"The url of {service} would send the key in clear to {host}", remedy="write https://")
     return url.strip().rstrip("/")

@@ -33,9 +33,16 @@ class Reading(dg.Config):
     full: bool = Field(default=False, description="Read every list whole, whatever is due.")
 
 
-def read_assets(since: Month) -> Sequence[dg.AssetsDefinition]:
-    """The assets of the ``account`` group. Reading is one run at a time (pool ``account``)."""
-    windowed = [_windowed(read, since) for read in READS.values() if read.windowed]
+def read_assets(since: Month, rates: str) -> Sequence[dg.AssetsDefinition]:
+    """The assets of the ``account`` group. Reading is one run at a time (pool ``account``).
+
+    ``rates`` is who quotes the exchange rates, by the word of ``mogul.yaml``.
+    """
+    windowed = [
+        _windowed(read, since, rates if read.name == "exchange_rates" else "chartmogul")
+        for read in READS.values()
+        if read.windowed
+    ]
     return [_lists([read for read in READS.values() if not read.windowed]), *windowed]
 
 
@@ -110,7 +117,7 @@ def _lists(reads: Sequence[Read]) -> dg.AssetsDefinition:
     return landed
 
 
-def _windowed(read: Read, since: Month) -> dg.AssetsDefinition:
+def _windowed(read: Read, since: Month, kind: str) -> dg.AssetsDefinition:
     """A list that is read by its dates: a step over a range of months."""
 
     @dg.asset(
@@ -118,7 +125,7 @@ def _windowed(read: Read, since: Month) -> dg.AssetsDefinition:
         deps=[dg.AssetKey([GROUP, "account"])],
         group_name=GROUP,
         description=read.description,
-        kinds={"chartmogul"} if read.name != "exchange_rates" else {"ecb"},
+        kinds={kind},
         partitions_def=months(since),
         backfill_policy=dg.BackfillPolicy.single_run(),
         pool="account",

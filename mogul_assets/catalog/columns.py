@@ -72,7 +72,7 @@ class Group(StrEnum):
     SOURCE = "source_data"
     CALCULATED = "calculated_data"
     INTERNAL = "internal"
-    """Kept in the store for other datasets to build on; no asset, never delivered."""
+    """Kept in the store for other datasets, or messages, to be made of; never delivered as it is."""
 
 
 @dataclass(frozen=True, slots=True)

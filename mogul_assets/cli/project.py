@@ -94,7 +94,7 @@ class Project:
 
     def account(self, **limits: Any) -> Account:
         """The account, with other limits than the client's own where they are given."""
-        from mogul_assets.account.client import Limits  # noqa: PLC0415 - brings aiohttp
+        from mogul_assets.account.client import Limits  # noqa: PLC0415 - only where an account is read
         from mogul_assets.assets.common import AccountResource  # noqa: PLC0415 - brings Dagster
 
         return AccountResource.of(self.settings.account, self.settings.store.path).open(Limits(**limits))

@@ -1,4 +1,4 @@
-"""Where deliveries go: one module per type, each a ``Destination`` with four verbs.
+"""Where deliveries go: one module per type, each a ``Destination``.
 
 ``TYPES`` names every type's class without importing it: a vendor's SDK is imported by the verb that first
 needs it, never by loading the definitions. What Dagster does with a destination lies in ``assets``.

@@ -1,4 +1,4 @@
-"""What every destination is: four verbs, and its capabilities as data."""
+"""What every destination is: its verbs, and its capabilities as data."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 import threading
 from base64 import b64encode
@@ -17,6 +18,7 @@ from aiohttp import web
 from mogul_assets.account import answers
 from mogul_assets.account.client import Client
 from mogul_assets.errors import AccountRefused, AccountUnavailable, ConfigurationError
+from mogul_assets.settings import AccountSettings
 from mogul_assets_tests.account.peers import EAGER, KEY, answering, connected
 
 PONG = b'{"data":"pong!"}'
@@ -382,3 +384,8 @@ def test_a_closed_client_starts_anew():
         get(client)
         client.close()
         assert get(client) == PONG
+
+
+def test_remedies_name_settings_that_there_are():
+    named = set(re.findall(r"account\.(\w+)", " ".join(answers.REMEDIES.values())))
+    assert {"url"} < named <= AccountSettings.model_fields.keys()
