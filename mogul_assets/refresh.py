@@ -191,7 +191,7 @@ def land_rates(
     """Read the exchange rates of the account's currency, ``base``, up to ``today``, and land them."""
 
     def pages(sink: PageSink) -> ReadSummary:
-        return provider.read(base, None, window, sink, today)
+        return provider.read(base, window, sink, today)
 
     return landed(store, "exchange_rates", pages, generation=generation, window=window, now=now, base=base)
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-_JSON = msgspec.json.Decoder(msgspec.Raw)
-
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -203,15 +201,6 @@ class Client:
             await self._session.close()
             self._session = None
 
-    async def get(self, path: str, params: Mapping[str, str] | None = None) -> bytes:
-        """The JSON at a path below the address, as it came. Awaited on the client's loop (``run``).
-
-        Raises:
-            AccountRefused: the other side said no, or is not the API.
-            AccountUnavailable: no good answer within ``limits.attempts`` and ``limits.total``.
-        """
-        return (await self.fetch(path, params or {}, _JSON.decode)).body
-
     async def fetch(
         self,
         path: str,
@@ -221,7 +210,9 @@ class Client:
         urgency: float = math.inf,
         tally: Tally | None = None,
     ) -> Answer[T]:
-        """Like ``get``, decoded: a body that ``decode`` finds cut short is asked for again.
+        """What lies at a path below the address. Awaited on the client's loop (``run``).
+
+        A body that ``decode`` finds cut short is asked for again.
 
         Args:
             path: below the address, beginning with a slash.

@@ -11,7 +11,7 @@ import csv
 import io
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -42,17 +42,14 @@ class RateProvider(Protocol):
 
     name: str
 
-    def read(
-        self, base: str, currencies: Collection[str] | None, window: Window, sink: PageSink, today: date
-    ) -> ReadSummary:
+    def read(self, base: str, window: Window, sink: PageSink, today: date) -> ReadSummary:
         """Land one page a month with the rates of each day in the window, up to ``today``.
 
         A page's body is ``{"rates": [{date, base_currency, currency, rate, quoted_on, provider}, …]}`` with
         days as ``2026-11-23`` and ``rate`` in units of ``currency`` for one of ``base_currency``.
 
         Args:
-            base: the account's currency.
-            currencies: those wanted, ``None`` for all that are quoted. The base itself has no row.
+            base: the account's currency; it has no row itself.
             window: UTC months.
             sink: where pages land.
             today: the last day that has rates (UTC).
@@ -80,13 +77,11 @@ class EcbRates:
         self.source = source
         self._limits = limits
 
-    def read(
-        self, base: str, currencies: Collection[str] | None, window: Window, sink: PageSink, today: date
-    ) -> ReadSummary:
+    def read(self, base: str, window: Window, sink: PageSink, today: date) -> ReadSummary:
         """See ``RateProvider``."""
         tally = Tally()
         quotes = _bundled() if self.source == BUNDLED else self._download(tally)
-        return _land(self.name, quotes, sink, base=base, currencies=currencies, window=window, today=today, tally=tally)
+        return _land(self.name, quotes, sink, base=base, window=window, today=today, tally=tally)
 
     def _download(self, tally: Tally) -> Quotes:
         address, _, file = self.source.rpartition("/")
@@ -120,9 +115,7 @@ class OpenExchangeRates:
     def __repr__(self) -> str:
         return f"<OpenExchangeRates {self.url}>"
 
-    def read(
-        self, base: str, currencies: Collection[str] | None, window: Window, sink: PageSink, today: date
-    ) -> ReadSummary:
+    def read(self, base: str, window: Window, sink: PageSink, today: date) -> ReadSummary:
         """See ``RateProvider``."""
         tally = Tally()
         first = max(window.start.date(), today - timedelta(days=3653)) - timedelta(days=1)
@@ -138,7 +131,7 @@ class OpenExchangeRates:
                     error.message, remedy="look at the app id and its plan, or use the European Central Bank's rates"
                 ) from None
         quotes = dict(zip(days, answers, strict=True))
-        return _land(self.name, quotes, sink, base=base, currencies=currencies, window=window, today=today, tally=tally)
+        return _land(self.name, quotes, sink, base=base, window=window, today=today, tally=tally)
 
 
 def ecb_history(archive: bytes) -> Quotes:
@@ -185,7 +178,6 @@ def _land(
     sink: PageSink,
     *,
     base: str,
-    currencies: Collection[str] | None,
     window: Window,
     today: date,
     tally: Tally,
@@ -204,14 +196,13 @@ def _land(
             }
             for day in days
             for currency, (rate, quoted_on) in _rates(quotes, base, day).items()
-            if currencies is None or currency in currencies
         ]
         sink.put(Page("exchange_rates", msgspec.json.encode({"rates": rates}), pages, now, {"month": str(month)}))
         pages, rows = pages + 1, rows + len(rates)
     quoted = {currency for day in quotes.values() for currency in day}
     warnings = []
-    if quotes and (missing := sorted(({base} | set(currencies or ())) - quoted)):
-        warnings.append(f"exchange_rates: {provider} does not quote {', '.join(missing)}")
+    if quotes and base not in quoted:
+        warnings.append(f"exchange_rates: {provider} does not quote {base}")
     if days and quotes and max(quotes) + CARRIED < days[-1]:
         warnings.append(f"exchange_rates: the quotes of {provider} end on {max(quotes)}, and the rates a week later")
     return ReadSummary("exchange_rates", pages, rows, tally.requests, tally.retries, warnings=tuple(warnings))

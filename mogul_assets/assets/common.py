@@ -32,7 +32,7 @@ class StoreResource(dg.ConfigurableResource[Any]):
     """Where reads and datasets live."""
 
     path: str
-    quarantine_limit: float = 0.01
+    quarantine_limit: float
 
     def open(self) -> Store:
         return Store(Path(self.path))
@@ -44,10 +44,10 @@ class AccountResource(dg.ConfigurableResource[Any]):
     url: str
     since: str
     key_variable: str | None = None
-    rates: str = "ecb"
+    rates: str
     rates_key_variable: str | None = None
     sandbox_file: str | None = None
-    full_read: str = "weekly"
+    full_read: str
 
     @classmethod
     def of(cls, settings: AccountSettings, store: Path) -> AccountResource:
@@ -71,8 +71,8 @@ class AccountResource(dg.ConfigurableResource[Any]):
         since = Month.parse(self.since)
         if self.sandbox_file is not None:
             return Account(Client.shared(self._sandbox_url(Path(self.sandbox_file)), SANDBOX_KEY, limits), since=since)
-        key = Secret(env=self.key_variable or "CHARTMOGUL_API_KEY").reveal()
-        return Account(Client.shared(self.url, key, limits), since=since)
+        assert self.key_variable is not None  # the settings name one account or the other
+        return Account(Client.shared(self.url, Secret(env=self.key_variable).reveal(), limits), since=since)
 
     def _sandbox_url(self, file: Path) -> str:
         try:
@@ -84,7 +84,8 @@ class AccountResource(dg.ConfigurableResource[Any]):
 
     def rate_provider(self) -> RateProvider:
         if self.rates == "open_exchange_rates":
-            return OpenExchangeRates(Secret(env=self.rates_key_variable or "").reveal())
+            assert self.rates_key_variable is not None  # the settings ask for it
+            return OpenExchangeRates(Secret(env=self.rates_key_variable).reveal())
         return EcbRates("bundled") if self.rates == "ecb_offline" else EcbRates()
 
 

@@ -35,7 +35,10 @@ def purge(
     Of runs those stay that were the last to bring some partition of some asset: without them Dagster would show it
     as missing. A message that is purged is known no more; see ``Ledger.purge`` for those that are not.
     """
-    runs = sum(1 for run_id in _old(instance, before) if forget_run(instance, run_id))
+    runs = 0
+    for run_id in _old(instance, before):
+        forget_run(instance, run_id)
+        runs += 1
     _forget_checks(instance, before)
     messages = 0
     if ledger is not None:
@@ -47,7 +50,7 @@ def purge(
     return Purged(runs, messages, len(files))
 
 
-def forget_run(instance: dg.DagsterInstance, run_id: str) -> bool:
+def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Remove a run with its events and its logs."""
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
@@ -56,7 +59,6 @@ def forget_run(instance: dg.DagsterInstance, run_id: str) -> bool:
     # SQLite keeps a file for each run, 147 KB of it with nothing left in it.
     if isinstance(instance.event_log_storage, SqliteEventLogStorage):
         Path(instance.event_log_storage.path_for_shard(run_id)).unlink(missing_ok=True)
-    return True
 
 
 def purge_schedule(

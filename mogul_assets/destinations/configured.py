@@ -46,6 +46,12 @@ class Misconfigured(Destination):
     def preview(self, table: Table) -> Preview:
         raise self.error()
 
+    def rendered(self, tables: Sequence[Table], now: datetime) -> Mapping[str, bytes]:
+        raise self.error()
+
+    def prove(self) -> str:
+        raise self.error()
+
     def forget(self) -> list[Leftover]:
         raise self.error()
 

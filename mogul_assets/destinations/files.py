@@ -39,11 +39,6 @@ class FilesDestination(Objects):
         """Tries the folder: making it, and writing, renaming and locking a file in it."""
         return disk.permissions(self._root)
 
-    def files(self, dataset: str) -> list[Path]:
-        """The data files that count now, in order; none where nothing was delivered yet."""
-        held = self.manifest(dataset)
-        return [self._root / file.file for file in held.files] if held else []
-
     @property
     def _root(self) -> Path:
         return Path(self.path).expanduser()

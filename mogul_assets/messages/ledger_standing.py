@@ -82,12 +82,8 @@ class Standings(Database):
                 .values(looked_at=at)
             )
 
-    def disable(self, destination: str, reason: str, now: datetime) -> None:
-        """Send nothing to it until ``resume``. What is news is still written down."""
-        with self._transaction(destination) as connection:
-            self._disable(connection, destination, reason, now)
-
     def _disable(self, connection: Connection, destination: str, reason: str, now: datetime) -> None:
+        """Send nothing to it until ``resume``. What is news is still written down."""
         connection.execute(
             DESTINATION.update()
             .where(DESTINATION.c.name == destination, DESTINATION.c.disabled_at.is_(None))

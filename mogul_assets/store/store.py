@@ -313,19 +313,18 @@ class Store:
         open_from: Month | None = None,
         checks: Sequence[dict[str, Any]] = (),
         facts: Mapping[str, Any] | None = None,
-    ) -> bool:
+    ) -> None:
         """Move the pointer of a group to new files, which are kept as they are from now on.
 
         A file equal to the one it would replace is dropped, and the old one stays. One that goes out of use is
         touched: its grace time begins now. An older generation never takes the place of a newer one: then
-        nothing moves, and ``False`` is returned. One read at a moment that is still ahead, by a clock that was
-        wrong, is no newer one.
+        nothing moves. One read at a moment that is still ahead, by a clock that was wrong, is no newer one.
         """
         (group,) = {group_of(dataset) for dataset in files}
         before = self.pointer(group)
         ahead = before is not None and before.read_at > datetime.now(UTC) + CLOCKS_APART
         if before is not None and before.generation > generation and not ahead:
-            return False
+            return
         entries = {}
         with durable.writing_to(self.root):
             for dataset, written in files.items():
@@ -347,7 +346,6 @@ class Store:
                 if (self.root / gone).exists():
                     (self.root / gone).touch()
             self._replace(group, msgspec.json.format(msgspec.json.encode(pointer), indent=1))
-        return True
 
     def _keep(self, file: DataFile, before: Pointer | None, dataset: Dataset) -> dict[str, Any]:
         month = str(file.month) if file.month else None

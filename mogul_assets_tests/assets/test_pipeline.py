@@ -146,7 +146,7 @@ destinations:
 
 
 def test_a_frame_of_a_users_own_asset_is_delivered_like_a_dataset(tmp_path, instance):
-    store = StoreResource(path=str(tmp_path / "store"))
+    store = StoreResource(path=str(tmp_path / "store"), quarantine_limit=0.01)
     destination = DuckDBDestination(name="warehouse", path=str(tmp_path / "own.duckdb"))
 
     @dg.asset(io_manager_key="warehouse", metadata={"key": ["country"]})
@@ -164,7 +164,7 @@ def test_a_frame_of_a_users_own_asset_is_delivered_like_a_dataset(tmp_path, inst
 
 
 def test_anything_else_than_a_table_or_a_frame_is_refused_by_name(tmp_path, instance):
-    store = StoreResource(path=str(tmp_path / "store"))
+    store = StoreResource(path=str(tmp_path / "store"), quarantine_limit=0.01)
     destination = DuckDBDestination(name="warehouse", path=str(tmp_path / "own.duckdb"))
 
     @dg.asset(io_manager_key="warehouse")

@@ -8,6 +8,8 @@ import pytest
 
 from mogul_assets.assets.deliveries import DESTINATION
 from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.destinations.webhook import WebhookDestination
+from mogul_assets.messages.message import Answer, Draft, Outcome, Tried
 from mogul_assets.settings import load
 from mogul_assets_tests.automation.conftest import SHELVED, tick
 from mogul_assets_tests.project import NOW, SETTINGS, Project, failures_of
@@ -68,7 +70,10 @@ def test_pause_destination_lets_a_disabled_one_be_sent_to_again(tmp_path, instan
     ledger = LedgerResource.of(project.settings.ledger)
     with ledger.open() as opened:
         opened.standing("hook", NOW)
-        opened.disable("hook", "it answered 410", NOW)
+        opened.enqueue("hook", [Draft("movement", "key", b"{}", NOW)], NOW)
+        (message,) = opened.claim("hook", 1, WebhookDestination.POLICY, NOW)
+        opened.settle([Tried(message, Answer(Outcome.GONE, "410"), NOW, 0.1)], WebhookDestination.POLICY, NOW)
+        assert [one.disabled_at for one in opened.known()] == [NOW]
     assert paused(project, "hook", paused=False).success
     with ledger.open() as opened:
         assert [one.disabled_at for one in opened.known()] == [None]

@@ -36,7 +36,7 @@ def kept(tmp_path):
 
 @pytest.fixture
 def store(tmp_path):
-    return StoreResource(path=str(tmp_path / "store"))
+    return StoreResource(path=str(tmp_path / "store"), quarantine_limit=0.01)
 
 
 def brings(instance, month):

@@ -10,13 +10,14 @@ from pathlib import Path
 import dagster as dg
 import duckdb
 import msgspec
+import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.incremental import told
 from mogul_assets.settings import load
 from mogul_assets.store.store import Store
 from mogul_assets.store.window import BEGINNING, Window
-from mogul_assets_tests.cli.conftest import SINCE, THIS, complaint
+from mogul_assets_tests.cli.conftest import DESTINATIONS, SANDBOX, SINCE, THIS, complaint
 
 
 def store_of(place):
@@ -98,6 +99,15 @@ def test_a_preview_counts_what_a_delivery_would_change_and_changes_nothing(synce
         counts = {name: (seen[name]["new"], seen[name]["changed"], seen[name]["gone"]) for name in DATASETS}
         changed = {name: count for name, count in counts.items() if count != (0, 0, 0)}
         assert changed == {"tags": (1, 0, 0), "customers": (0, 2, 0), "plans": (0, 0, 1)}
+
+
+@pytest.mark.parametrize("asked", [[], ["--write", "look"]])
+def test_a_preview_of_one_that_is_configured_wrong_says_what_is_wrong(synced, asked):
+    (synced.folder / "mogul.yaml").write_text(f"{SANDBOX}{DESTINATIONS}  wrong: {{type: email}}")
+    result = synced.mogul("preview", "wrong", *asked)
+    assert result.exit_code == 2
+    assert "line 5" in complaint(result)
+    assert "host is missing" in complaint(result)
 
 
 def test_a_preview_shows_columns_and_statements_and_rows_only_where_asked(demonstrated):

@@ -114,7 +114,8 @@ def test_a_mistake_gets_one_line(hooked, arguments, said):
 
 def test_a_destination_that_was_disabled_is_sent_to_again(hooked):
     with Ledger.at(hooked.folder / "out/ledger.db") as ledger:
-        ledger.disable("hook", "it wants no more messages (410)", NOW)
+        (waiting,) = ledger.claim("hook", 1, POLICY, NOW + timedelta(hours=2))
+        ledger.settle([Tried(waiting, Answer(Outcome.GONE, "410"), NOW, 0.1)], POLICY, NOW)
     status = hooked.mogul("status", "hook")
     assert status.exit_code == 1
     assert "it wants no more messages (410) → mogul destinations resume hook" in status.stdout

@@ -16,6 +16,7 @@ from typing import Any
 
 from mogul_assets.destinations import load_type
 from mogul_assets.destinations.base import Destination
+from mogul_assets.destinations.files import FilesDestination
 
 Rows = list[dict[str, Any]]
 
@@ -129,3 +130,8 @@ def _named(name: str, address: Mapping[str, Any]) -> Place:
     from mogul_assets_tests.destinations.places import PLACES  # noqa: PLC0415 - the places are made of this class
 
     return next(place for place in PLACES if str(place) == name).on(address)
+
+
+def delivered(folder: FilesDestination, dataset: str = "plans") -> list[Path]:
+    """The data files that count in a folder, in order."""
+    return [Path(folder.path, file.file) for file in folder.manifest(dataset).files]

@@ -20,6 +20,7 @@ from mogul_assets.destinations.files import FilesDestination, Folder
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, StoreDamaged
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
+from mogul_assets_tests.destinations.place import delivered
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def age(path, seconds):
 def test_the_files_are_the_stores_own_bytes(shelf, folder, table):
     plans = table([{"id": 1}])
     assert shelf.deliver(plans).bytes == plans.bytes
-    (file,) = shelf.files("plans")
+    (file,) = delivered(shelf)
     assert file.read_bytes() == Path(plans.paths[0]).read_bytes()
     assert file.stat().st_ino != Path(plans.paths[0]).stat().st_ino
 
@@ -81,14 +82,14 @@ def test_the_manifest_says_what_lies_there(shelf, folder, table):
 def test_a_windowed_dataset_has_a_file_a_month(shelf, folder, table):
     shelf.deliver(monthly(table, 1, 2, 11))
     assert [file["month"] for file in manifest(folder)["files"]] == ["2026-01", "2026-02", "2026-11"]
-    assert [pq.read_table(path)["id"].to_pylist() for path in shelf.files("plans")] == [[1], [2], [11]]
+    assert [pq.read_table(path)["id"].to_pylist() for path in delivered(shelf)] == [[1], [2], [11]]
 
 
 def test_a_month_that_is_not_delivered_keeps_its_file(shelf, folder, table):
     shelf.deliver(monthly(table, 1, 2, 3))
-    before = {path.name: path.stat() for path in shelf.files("plans")}
+    before = {path.name: path.stat() for path in delivered(shelf)}
     shelf.deliver(monthly(table, 2, word="new", window=Window.months(Month(2026, 2), Month(2026, 2))))
-    january, february, march = shelf.files("plans")
+    january, february, march = delivered(shelf)
     assert (january.stat(), march.stat()) == (before[january.name], before[march.name])
     assert february.name not in before
 
@@ -96,22 +97,22 @@ def test_a_month_that_is_not_delivered_keeps_its_file(shelf, folder, table):
 def test_a_month_that_did_not_change_in_the_store_is_not_copied_again(shelf, folder, table):
     old = monthly(table, 1, 2)
     shelf.deliver(old)
-    before = {path: path.stat().st_ino for path in shelf.files("plans")}
+    before = {path: path.stat().st_ino for path in delivered(shelf)}
     shelf.deliver(old)
-    assert {path: path.stat().st_ino for path in shelf.files("plans")} == before
+    assert {path: path.stat().st_ino for path in delivered(shelf)} == before
 
 
 def test_a_file_that_somebody_removed_is_put_back(shelf, folder, table):
     plans = table([{"id": 1}])
     shelf.deliver(plans)
-    shelf.files("plans")[0].unlink()
+    delivered(shelf)[0].unlink()
     shelf.deliver(plans)
-    assert pq.read_table(shelf.files("plans")[0]).num_rows == 1
+    assert pq.read_table(delivered(shelf)[0]).num_rows == 1
 
 
 def test_a_reader_of_the_old_manifest_goes_on_reading(shelf, folder, table):
     shelf.deliver(table([{"id": 1}]))
-    old = shelf.files("plans")
+    old = delivered(shelf)
     age(old[0], seconds=7 * 86_400)
     shelf.deliver(table([{"id": 2}]))
     shelf.deliver(table([{"id": 3}]))
@@ -121,12 +122,12 @@ def test_a_reader_of_the_old_manifest_goes_on_reading(shelf, folder, table):
 def test_a_retired_file_goes_after_the_grace_time(folder, table):
     hasty = FilesDestination(name="shelf", path=str(folder.parent), grace_seconds=0.3)
     hasty.deliver(table([{"id": 1}]))
-    (first,) = hasty.files("plans")
+    (first,) = delivered(hasty)
     hasty.deliver(table([{"id": 2}]))
-    (second,) = hasty.files("plans")
+    (second,) = delivered(hasty)
     time.sleep(0.3)
     hasty.deliver(table([{"id": 3}]))
-    (third,) = hasty.files("plans")
+    (third,) = delivered(hasty)
     assert sorted(folder.glob("*.parquet")) == sorted([second, third])
     assert first not in folder.iterdir()
     assert [retired["file"] for retired in manifest(folder)["retired"]][-1] == f"plans/{second.name}"
@@ -134,7 +135,7 @@ def test_a_retired_file_goes_after_the_grace_time(folder, table):
 
 def test_what_a_killed_delivery_left_goes_after_a_day(shelf, folder, table):
     shelf.deliver(table([{"id": 1}]))
-    (first,) = shelf.files("plans")
+    (first,) = delivered(shelf)
     left = [
         folder / f"{first.name}.part",
         folder / "plans-all-20260101T000000.000000Z-abcd-0000-0123456789ab.parquet",
@@ -172,7 +173,7 @@ def test_a_delivery_for_which_there_is_no_room_takes_none(shelf, folder, table):
     before = sorted(folder.parent.rglob("*"))
     killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table)))
     assert sorted(folder.parent.rglob("*")) == before
-    assert all(path.exists() for path in shelf.files("plans"))
+    assert all(path.exists() for path in delivered(shelf))
 
 
 @pytest.fixture
@@ -210,14 +211,14 @@ def test_files_that_a_manifest_names_outlast_a_delivery_that_fails(shelf, folder
     full(written=True)
     with pytest.raises(DestinationRefused, match="free some space"):
         shelf.deliver(table([{"id": 2}]))
-    assert [pq.read_table(path)["id"].to_pylist() for path in shelf.files("plans")] == [[2]]
+    assert [pq.read_table(path)["id"].to_pylist() for path in delivered(shelf)] == [[2]]
 
 
 def test_retired_files_whose_time_is_over_make_room_first(shelf, folder, table):
     shelf.deliver(monthly(table, 1))
-    (first,) = shelf.files("plans")
+    (first,) = delivered(shelf)
     shelf.deliver(monthly(table, 1, word="new"))
-    (second,) = shelf.files("plans")
+    (second,) = delivered(shelf)
     killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table)))
     assert first.exists()
     killing.end(killing.begin(deliver_to_a_full_disk, folder, growing(table), 0))
@@ -264,7 +265,7 @@ def test_a_damaged_file_of_the_store_is_not_delivered(shelf, folder, table):
     path.write_bytes(path.read_bytes()[:-1] + b"!")
     with pytest.raises(StoreDamaged, match="checksum"):
         shelf.deliver(damaged)
-    assert [pq.read_table(file)["id"].to_pylist() for file in shelf.files("plans")] == [[1]]
+    assert [pq.read_table(file)["id"].to_pylist() for file in delivered(shelf)] == [[1]]
 
 
 def test_every_delivery_is_logged_and_the_log_kept_for_400_days(shelf, folder, table):

@@ -22,6 +22,7 @@ from mogul_assets.errors import ConfigurationError, DestinationRefused, Destinat
 from mogul_assets.store.table import new_generation
 from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.object_places import PREFIX
+from mogul_assets_tests.destinations.place import delivered
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.destinations.test_contract import EVERY_KIND, dated, movements, on, words
 from mogul_assets_tests.peers import servers
@@ -42,7 +43,7 @@ def shelf(tmp_path):
 
 
 def data_files(shelf, dataset="plans"):
-    return [path.read_bytes() for path in shelf.files(dataset)]
+    return [path.read_bytes() for path in delivered(shelf, dataset)]
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_text_that_should_be_json_and_is_none_is_a_string(shelf, table):
 def test_parquet_is_compressed_as_asked_for(shelf, table, compression, codec):
     parquet = shelf(compression=compression)
     parquet.deliver(table([{"id": 1}]))
-    (file,) = parquet.files("plans")
+    (file,) = delivered(parquet)
     assert pq.ParquetFile(file).metadata.row_group(0).column(0).compression == codec
 
 
@@ -153,7 +154,7 @@ def test_the_template_says_where_data_files_lie(shelf, table, tmp_path):
     templated = shelf(template=text, format="csv", compression="zstd")
     months = dated(table, movements(on(2026, 1), on(2026, 2)), Window.months(Month(2026, 1), None))
     templated.deliver(months)
-    found = [path.relative_to(tmp_path / "shelf").as_posix() for path in templated.files("plans")]
+    found = [path.relative_to(tmp_path / "shelf").as_posix() for path in delivered(templated)]
     day, generation = rf"of shelf/{datetime.now(UTC):%Y-%m-%d}/\d{{6}}/plans", months.generation
     for path, month in zip(found, ("2026-01", "2026-02"), strict=True):
         assert re.fullmatch(rf"{day}/month={month}/{re.escape(generation)}/0000-[0-9a-f]{{12}}\.csv\.zst", path)
@@ -163,7 +164,7 @@ def test_the_template_says_where_data_files_lie(shelf, table, tmp_path):
 def test_files_of_a_template_are_retired_and_removed_with_the_folders_they_leave_empty(shelf, table, tmp_path):
     hasty = shelf(template="{date}/{generation}/{dataset}-{part}.{ext}", grace_seconds=0)
     hasty.deliver(table([{"id": 1}]))
-    (first,) = hasty.files("plans")
+    (first,) = delivered(hasty)
     hasty.deliver(table([{"id": 2}]))
     assert not first.parent.exists()
     assert [leftover.remove for leftover in hasty.forget()] == [

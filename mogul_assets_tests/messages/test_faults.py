@@ -58,7 +58,7 @@ def test_who_reads_the_news_holds_up_nobody_who_sends(tmp_path):
     def slowly(other):
         for number, one in enumerate(news_of(table)):
             if number == 700:
-                other.disable("other", "it may be written while the news is read", now)
+                other.standing("other", now)  # is written down while the news is read
             yield one
 
     with hook.ledger.open() as ledger, hook.ledger.open() as other:

@@ -128,7 +128,7 @@ def delivered(
         months = (first, last) if DATASETS[name].window is not None else (None, None)
         table = store.table(name, *months, since=since)
         assert table is not None, f"{name} was never settled"
-        deliver(destination, table, StoreResource(path=str(store.root)))
+        deliver(destination, table, StoreResource(path=str(store.root), quarantine_limit=0.01))
 
 
 def rows(store: Store, dataset: str) -> list[dict[str, Any]]:
