@@ -105,7 +105,7 @@ class Dataset:
     the same through time, where that is not the key. ``fleeting`` columns, never null, get other values without
     the row having changed. ``about`` says whose a row is, where
     rows are a customer's: what is removed when the customer is forgotten. A row that refers to such a row within its
-    read goes with it.
+    read goes with it. ``data_source`` is the column that names a row's own data source, where it has one alone.
     """
 
     name: str
@@ -120,6 +120,7 @@ class Dataset:
     identity: tuple[str, ...] = ()
     fleeting: tuple[str, ...] = ()
     about: About | None = None
+    data_source: str | None = None
 
     @cached_property
     def schema(self) -> pa.Schema:

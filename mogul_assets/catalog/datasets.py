@@ -82,6 +82,7 @@ CONTACTS = Dataset(
     key=("uuid",),
     read="contacts",
     about=About("customer_uuid", ("data_source_uuid", "customer_external_id"), ("email",)),
+    data_source="data_source_uuid",
     columns=(
         _text("uuid", "ChartMogul's id of the contact (con_…).", nullable=False),
         _text("customer_uuid", "The customer the contact belongs to; null after some merges."),
@@ -156,6 +157,7 @@ SOURCE_CUSTOMERS = Dataset(
     read="customers",
     each="data_source_uuids",
     about=About("uuid", ("data_source_uuid", "external_id"), ("full_name", "email", "description")),
+    data_source="data_source_uuid",
     columns=(
         _int("customer_id", "Number of the (calculated) customer that the record belongs to.", "^id"),
         _text("uuid", "ChartMogul's id of that customer (cus_…).", "^uuid"),
@@ -188,6 +190,7 @@ INVOICES = Dataset(
     key=("uuid",),
     read="invoices",
     about=About("customer_uuid", ("data_source_uuid", "data_source_customer_external_id")),
+    data_source="data_source_uuid",
     columns=(
         _text("uuid", "ChartMogul's id of the invoice (inv_…).", nullable=False),
         _text("external_id", "The invoice's number in its billing system."),
@@ -228,6 +231,7 @@ INVOICE_LINE_ITEMS = Dataset(
     read="invoices",
     each="line_items",
     about=About("customer_uuid"),
+    data_source="data_source_uuid",
     columns=(
         _text("uuid", "ChartMogul's id of the line item (li_…).", nullable=False),
         _text("external_id", "The line item's id in its billing system."),
@@ -279,6 +283,7 @@ PLANS = Dataset(
     description="Plans that customers subscribe to.",
     key=("uuid",),
     read="plans",
+    data_source="data_source_uuid",
     columns=(
         _text("uuid", "ChartMogul's id of the plan (pl_…).", nullable=False),
         _text("external_id", "The plan's id in its billing system."),
@@ -297,6 +302,7 @@ SUBSCRIPTION_EVENTS = Dataset(
     key=("id",),
     read="subscription_events",
     about=About(record=("data_source_uuid", "data_source_customer_external_id")),
+    data_source="data_source_uuid",
     columns=(
         _int("id", "ChartMogul's number of the event.", nullable=False),
         _text("data_source_uuid", "The data source (ds_…)."),
@@ -365,6 +371,7 @@ TRANSACTIONS = Dataset(
     read="invoices",
     each="transactions",
     about=About("customer_uuid"),
+    data_source="data_source_uuid",
     columns=(
         _text("uuid", "ChartMogul's id of the transaction (tr_…).", nullable=False),
         _text("external_id", "The transaction's id in its billing system."),
@@ -390,6 +397,7 @@ DATA_SOURCES = Dataset(
     description="The billing systems and imports that feed the account.",
     key=("uuid",),
     read="data_sources",
+    data_source="uuid",
     columns=(
         _text("uuid", "ChartMogul's id of the source (ds_…).", nullable=False),
         _text("name", "Name."),
@@ -463,6 +471,7 @@ MRR_MOVEMENTS = Dataset(
     window="date",
     read="activities",
     about=About("customer_uuid", ("billing_connector_uuid", "customer_external_id"), ("customer_name",)),
+    data_source="billing_connector_uuid",
     columns=(
         _moment("date", "When the movement happened, or will.", nullable=False),
         _text("customer_name", "The customer's company, or name.", "customer-name"),

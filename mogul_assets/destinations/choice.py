@@ -53,25 +53,13 @@ class Rule:
     source: str | None = None
 
 
-SOURCES: Mapping[str, str] = {
-    "contacts": "data_source_uuid",
-    "source_customers": "data_source_uuid",
-    "invoice_line_items": "data_source_uuid",
-    "invoices": "data_source_uuid",
-    "plans": "data_source_uuid",
-    "subscription_events": "data_source_uuid",
-    "transactions": "data_source_uuid",
-    "data_sources": "uuid",
-    "mrr_movements": "billing_connector_uuid",
-}
-"""By dataset, the column that names a row's own data source. A calculated customer has several: it is asked for."""
-
-
 def rule_of(dataset: str) -> Rule:
     """How a dataset's rows are told by a filter; where nothing tells them, it stays whole."""
-    about = DATASETS[dataset].about if dataset in DATASETS else None
+    known = DATASETS.get(dataset)
+    about = known.about if known else None
     customer = about.uuid if about else None
-    return Rule(customer, about.record if about and customer is None else None, SOURCES.get(dataset))
+    record = about.record if about and customer is None else None
+    return Rule(customer, record, known.data_source if known else None)
 
 
 OF_CUSTOMERS = ("customers", "source_customers", "tags")

@@ -82,6 +82,11 @@ def test_there_are_thirteen_under_chartmoguls_names():
     assert all(name == declared.name for name, declared in DATASETS.items())
 
 
+def test_what_names_a_data_source_is_filtered_by_it():
+    named = {name for name, declared in DATASETS.items() if "data_source_uuid" in declared.by_name}
+    assert named - {name for name, declared in DATASETS.items() if declared.data_source} == {"customers"}  # of several
+
+
 def test_an_unknown_dataset_is_named_with_those_there_are():
     with pytest.raises(KeyError, match="unknown dataset 'customer'; there are: contacts, currency_rates"):
         dataset("customer")
@@ -101,8 +106,8 @@ def test_each_column_says_what_it_is_in_one_line(declared):
 
 
 @EACH
-def test_key_window_and_references_are_columns(declared):
-    named = {*declared.key, *([declared.window] if declared.window else []), *(r.column for r in declared.references)}
+def test_key_window_data_source_and_references_are_columns(declared):
+    named = {*declared.key, declared.window, declared.data_source, *(r.column for r in declared.references)} - {None}
     assert named <= declared.by_name.keys()
     assert declared.read in READS
     assert READS[declared.read].windowed == (declared.window is not None)

@@ -13,7 +13,6 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.choice import (
     OF_CUSTOMERS,
-    SOURCES,
     Choice,
     Rows,
     _digests,
@@ -270,12 +269,6 @@ def test_whom_a_filter_means_has_a_digest(account):
         return customers_of(Rows(**rows), {name: account[name] for name in OF_CUSTOMERS}).digest
 
     assert digest_of(country="DE") == digest_of(country="de") != digest_of(country="AT")
-
-
-def test_the_columns_of_the_data_sources_are_there():
-    assert all(column in DATASETS[name].by_name for name, column in SOURCES.items())
-    alone = {name for name, dataset in DATASETS.items() if "data_source_uuid" in dataset.by_name} - SOURCES.keys()
-    assert alone == {"customers"}, "what names its data source is filtered by it"
 
 
 def test_the_page_tells_the_rules():
