@@ -37,6 +37,7 @@ from mogul_assets.calculated.reconciliation import (
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import (
     CUSTOM_ATTRIBUTES,
+    CUSTOMER,
     CUSTOMER_RECORDS,
     CUSTOMERS,
     DATASETS,
@@ -424,14 +425,13 @@ def _recomputed(store: Store, table: Table) -> list[Month]:
     columns = ", ".join(quoted(column.name) for column in MRR_MOVEMENTS.columns if column.source is not None)
     past = f"date < {literal((before.read_at - PROVISIONAL).isoformat())}"
     old, new = (f"(SELECT {columns} FROM {name} WHERE {past})" for name in ("old", "new"))
-    customer = "coalesce(customer_uuid, customer_external_id)"
     with working(store, table.generation, "recomputed") as (connection, _):
         for name, here, there in (("old", stood, stands), ("new", stands, stood)):
             _rows(connection, name, [here[sha256] for sha256 in here.keys() - there.keys()], table.schema)
         _rows(connection, "movements", table.paths, table.schema)
         months = connection.execute(f"""
-            SELECT DISTINCT strftime(date, '%Y-%m') FROM movements WHERE {customer} IN (
-                SELECT {customer} FROM ({old} EXCEPT {new} UNION ({new} EXCEPT {old}))
+            SELECT DISTINCT strftime(date, '%Y-%m') FROM movements WHERE {CUSTOMER} IN (
+                SELECT {CUSTOMER} FROM ({old} EXCEPT {new} UNION ({new} EXCEPT {old}))
             )
         """).fetchall()
     return [Month.parse(month) for (month,) in months]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import duckdb
 
 from mogul_assets.catalog.columns import Dataset
-from mogul_assets.catalog.datasets import ENUMS
+from mogul_assets.catalog.datasets import CUSTOMER, ENUMS
 from mogul_assets.store.sql import quoted
 
 SAMPLES = 5
@@ -132,7 +132,7 @@ def _checks(dataset: Dataset, relations: Mapping[str, str]) -> Iterator[_Check]:
             offending=f"""
                 SELECT {sample} FROM {relation}
                 QUALIFY abs(mrr - mrr_movement - lag(mrr, 1, 0) OVER (
-                    PARTITION BY coalesce(customer_uuid, customer_external_id) ORDER BY date, rank
+                    PARTITION BY {CUSTOMER} ORDER BY date, rank
                 )) > 1
             """,
         )

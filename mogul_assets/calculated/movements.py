@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from mogul_assets.calculated.sql import COUNTS
-from mogul_assets.catalog.datasets import MRR_MOVEMENTS
+from mogul_assets.catalog.datasets import CUSTOMER, MRR_MOVEMENTS
 from mogul_assets.store.sql import quoted
 
 IDENTITY = (
@@ -152,7 +152,7 @@ def _ranks(connection: duckdb.DuckDBPyConnection, activities: str) -> pa.Table:
     """
     reader = connection.sql(f"""
         WITH activity AS (
-            SELECT *, coalesce(customer_uuid, customer_external_id) AS customer FROM {quoted(activities)}
+            SELECT *, {CUSTOMER} AS customer FROM {quoted(activities)}
         ), moment AS (
             SELECT customer, date, count(*) AS size, coalesce(min(mrr), 0) AS mrr FROM activity GROUP BY customer, date
         ), shared AS (

@@ -5,17 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mogul_assets.catalog.datasets import CUSTOMER, MOVEMENT_TYPES
 from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import Month
 
-TYPES: Mapping[str, str] = {
-    "new_biz": "New business",
-    "expansion": "Expansion",
-    "reactivation": "Reactivation",
-    "contraction": "Contraction",
-    "churn": "Churn",
-}
 MONTHS = 12
 
 
@@ -46,16 +40,16 @@ def waterfall(movements: Table, last: Month, *, months: int = MONTHS) -> tuple[S
     first = last.plus(1 - months)
     spans = list(first.until(last))
     if not movements.files:
-        return tuple(Step(month, 0, dict.fromkeys(TYPES, 0), 0) for month in spans)
+        return tuple(Step(month, 0, dict.fromkeys(MOVEMENT_TYPES, 0), 0) for month in spans)
     with connect() as connection:
         rows = connection.execute(
             f"WITH history AS (SELECT * FROM {parquet(movements.paths)}) {_BY_MONTH}", [last.plus(1).start]
         ).fetchall()
-    level = {f"{month:%Y-%m}": (change, dict(zip(TYPES, sums, strict=True))) for month, change, *sums in rows}
+    level = {f"{month:%Y-%m}": (change, dict(zip(MOVEMENT_TYPES, sums, strict=True))) for month, change, *sums in rows}
     opening = sum(change for month, (change, _) in level.items() if month < str(first))
     steps = []
     for month in spans:
-        change, types = level.get(str(month), (0, dict.fromkeys(TYPES, 0)))
+        change, types = level.get(str(month), (0, dict.fromkeys(MOVEMENT_TYPES, 0)))
         steps.append(Step(month, opening, types, opening + change))
         opening += change
     return tuple(steps)
@@ -65,12 +59,12 @@ _BY_MONTH = f"""
     , told AS (
         SELECT timezone('UTC', date) AS date, movement_type, coalesce(mrr_movement, 0) AS amount,
             coalesce(mrr, 0) - coalesce(lag(mrr) OVER (
-                PARTITION BY coalesce(customer_uuid, customer_external_id, customer_name) ORDER BY date, rank
+                PARTITION BY {CUSTOMER} ORDER BY date, rank
             ), 0) AS change
         FROM history WHERE date < $1
     )
     SELECT date_trunc('month', date), sum(change)::BIGINT,
-        {", ".join(f"coalesce(sum(amount) FILTER (movement_type = '{type_}'), 0)::BIGINT" for type_ in TYPES)}
+        {", ".join(f"coalesce(sum(amount) FILTER (movement_type = '{type_}'), 0)::BIGINT" for type_ in MOVEMENT_TYPES)}
     FROM told GROUP BY 1
 """
 
@@ -82,7 +76,7 @@ def as_markdown(steps: Sequence[Step], currency: str) -> str:
     columns would be cut off.
     """
     rest = any(step.rest for step in steps)
-    head = ["Month", "Opening", *TYPES.values(), *(["Rates, rounding"] if rest else []), "Closing"]
+    head = ["Month", "Opening", *MOVEMENT_TYPES.values(), *(["Rates, rounding"] if rest else []), "Closing"]
     lines = [
         f"MRR in {currency}, whole units. A month is UTC; the last one is not over yet.",
         "",

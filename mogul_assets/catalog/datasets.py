@@ -7,6 +7,8 @@ amounts in the account's currency, source amounts in the invoice's.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from mogul_assets.catalog.columns import About, Column, Dataset, Group, Kind, Reference
 
 INVOICE_STATUSES = ("open", "paid", "refunded", "written_off", "voided")
@@ -26,7 +28,18 @@ EVENT_TYPES = (
 )
 """ChartMogul's enum of ``subscription_events.event_type``: the position is the number."""
 
-MOVEMENT_TYPES = ("new_biz", "expansion", "contraction", "churn", "reactivation")
+MOVEMENT_TYPES: Mapping[str, str] = {
+    "new_biz": "New business",
+    "expansion": "Expansion",
+    "reactivation": "Reactivation",
+    "contraction": "Contraction",
+    "churn": "Churn",
+}
+"""What people call the types of movements, gains first."""
+
+CUSTOMER = "coalesce(customer_uuid, customer_external_id, customer_name)"
+"""Whose a movement is, as SQL: by the first of these that the account says."""
+
 CUSTOMER_STATUSES = (
     "New Lead",
     "Working Lead",
@@ -602,7 +615,7 @@ ENUMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("plans", "interval"): ("day", "month", "year"),
     ("subscription_events", "event_type_name"): EVENT_TYPES,
     ("customers", "status"): CUSTOMER_STATUSES,
-    ("mrr_movements", "movement_type"): MOVEMENT_TYPES,
+    ("mrr_movements", "movement_type"): tuple(MOVEMENT_TYPES),
 }
 """Words known today, by (dataset, column); others are kept as they come and named in a warning."""
 

@@ -13,9 +13,10 @@ from typing import Any
 from unicodedata import category
 from urllib.parse import quote
 
+from mogul_assets.catalog.datasets import MOVEMENT_TYPES
 from mogul_assets.messages.message import News, utc
 from mogul_assets.messages.money import spoken
-from mogul_assets.messages.recap import TYPES, Listed, Recap, Sum
+from mogul_assets.messages.recap import Listed, Recap, Sum
 
 TEXT, HEADER, FIELD, FIELDS, BLOCKS = 3000, 150, 2000, 10, 50
 """Slack's limits: characters of a text, of a header and of a field; fields of a section; blocks of a message."""
@@ -60,7 +61,7 @@ def _amount(cents: int, currency: str | None, *, signed: bool = False) -> str:
 def movement(news: News, attributes: Sequence[str] = ()) -> Said:
     """One movement: who, what, how much, the MRR after it, the plan, and the custom attributes of these names."""
     amount, after = _amount(news.mrr_movement, news.currency_code, signed=True), spoken(news.mrr, news.currency_code)
-    kind, name = TYPES.get(news.movement_type, news.movement_type), _who(news)
+    kind, name = MOVEMENT_TYPES.get(news.movement_type, news.movement_type), _who(news)
     fields = [("New MRR", after), ("Plan", news.plan_name or news.plan_external_id)]
     fields += [(attribute, _value(news.custom_attributes.get(attribute))) for attribute in attributes]
     what = f"{_sign(news.mrr_movement)}  *{amount} MRR*  ·  {escaped(kind) or 'Movement'}"
@@ -126,7 +127,7 @@ def _who(news: News) -> str:
 
 
 def _kinds(news: Sequence[News]) -> list[str]:
-    return [*TYPES, *sorted({one.movement_type for one in news} - set(TYPES))]
+    return [*MOVEMENT_TYPES, *sorted({one.movement_type for one in news} - set(MOVEMENT_TYPES))]
 
 
 def _total(news: Iterable[News]) -> Sum:
@@ -150,7 +151,7 @@ def _growth(figures: Recap) -> str:
 
 def _sums(types: Mapping[str, Sum], currency: str | None) -> Iterator[tuple[str, str]]:
     for kind, sum_ in types.items():
-        yield TYPES.get(kind, kind), f"{spoken(sum_.amount, currency, signed=True)} from {sum_.count:,}"
+        yield MOVEMENT_TYPES.get(kind, kind), f"{spoken(sum_.amount, currency, signed=True)} from {sum_.count:,}"
 
 
 def _notes(figures: Recap, zone: str) -> Iterator[str]:

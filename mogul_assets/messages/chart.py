@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
+from mogul_assets.catalog.datasets import MOVEMENT_TYPES
 from mogul_assets.messages.money import spoken
-from mogul_assets.messages.recap import TYPES, Recap
+from mogul_assets.messages.recap import Recap
 
 # Told apart by lightness too, so without colours as well: gains are light, losses dark.
 _LEVEL, _GAIN, _LOSS, _INK, _FAINT = "#51606f", "#5fb49c", "#b5483a", "#25303b", "#8894a0"
@@ -40,7 +41,7 @@ def bars(recap: Recap) -> tuple[Bar, ...]:
 def _bars(recap: Recap) -> Iterator[Bar]:
     yield Bar("Opening\nMRR", 0, recap.opening, _LEVEL, spoken(recap.opening, recap.currency))
     level = recap.opening
-    steps = [(TYPES.get(kind, kind).replace(" ", "\n"), sum_.amount) for kind, sum_ in recap.types.items()]
+    steps = [(MOVEMENT_TYPES.get(kind, kind).replace(" ", "\n"), sum_.amount) for kind, sum_ in recap.types.items()]
     others = [
         ("Left out", sum(left_out.sum.amount for left_out in recap.left_out)),
         ("Exchange\nrates", recap.rest),

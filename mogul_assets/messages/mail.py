@@ -13,12 +13,13 @@ from email.utils import format_datetime, parseaddr, parsedate_to_datetime
 from functools import cache
 from typing import Any
 
+from mogul_assets.catalog.datasets import MOVEMENT_TYPES
 from mogul_assets.messages.chart import described
 from mogul_assets.messages.mail_templates import HTML, TEXT
 from mogul_assets.messages.message import utc
 from mogul_assets.messages.money import spoken
 from mogul_assets.messages.periods import Period
-from mogul_assets.messages.recap import TYPES, Listed, Recap
+from mogul_assets.messages.recap import Listed, Recap
 
 _POLICY = SMTP.clone(cte_type="7bit")
 """Lines end in CRLF, and no byte has its eighth bit: whatever is between sender and recipient lets it through."""
@@ -185,7 +186,10 @@ def _recap(recap: Recap) -> Mapping[str, Any]:
     opening, closing = recap.customers
     figures = [
         level("Opening MRR", recap.opening, opening),
-        *(_line(TYPES.get(kind, kind), amount(sum_.amount), f"{sum_.count:,}") for kind, sum_ in recap.types.items()),
+        *(
+            _line(MOVEMENT_TYPES.get(kind, kind), amount(sum_.amount), f"{sum_.count:,}")
+            for kind, sum_ in recap.types.items()
+        ),
         *(_line(out.reason, amount(out.sum.amount), f"{out.sum.count:,}") for out in recap.left_out),
         *([_line("Exchange rates, rounding", amount(recap.rest))] if recap.rest else []),
         level("Closing MRR", recap.closing, closing),

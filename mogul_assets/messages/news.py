@@ -9,11 +9,12 @@ from itertools import pairwise
 import duckdb
 import msgspec
 
+from mogul_assets.catalog.datasets import CUSTOMER
 from mogul_assets.messages.message import News
 from mogul_assets.store.sql import connect, literal, parquet
 from mogul_assets.store.table import Table
 
-ORDER = "date, coalesce(customer_uuid, customer_external_id), rank, uuid"
+ORDER = f"date, {CUSTOMER}, rank, uuid"
 BATCH_ROWS = 500
 SORTED_ROWS = 5_000
 

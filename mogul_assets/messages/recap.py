@@ -9,20 +9,12 @@ from datetime import UTC, datetime
 import duckdb
 import pyarrow as pa
 
+from mogul_assets.catalog.datasets import CUSTOMER, MOVEMENT_TYPES
 from mogul_assets.messages.money import spoken
 from mogul_assets.messages.periods import Period
 from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
 from mogul_assets.store.window import BEGINNING, Window
-
-TYPES: Mapping[str, str] = {
-    "new_biz": "New business",
-    "expansion": "Expansion",
-    "reactivation": "Reactivation",
-    "contraction": "Contraction",
-    "churn": "Churn",
-}
-"""What people call the types of movements, gains first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +174,7 @@ def recap(
             closing=closing,
             customers=(before, after),
             net=_sum(connection, "told"),
-            types=dict.fromkeys(TYPES, Sum()) | {kind: Sum(count, amount) for kind, count, amount in types},
+            types=dict.fromkeys(MOVEMENT_TYPES, Sum()) | {kind: Sum(count, amount) for kind, count, amount in types},
             left_out=tuple(LeftOut(reason, tuple(ones)) for reason, ones in left_out.items()),
             gains=tuple(_listed(connection, f"mrr_movement > 0 {ranked}", least)),
             losses=tuple(_listed(connection, f"mrr_movement < 0 {ranked}", least)),
@@ -190,11 +182,11 @@ def recap(
         )
 
 
-_LEVELS = """
+_LEVELS = f"""
     WITH customer AS (
         SELECT coalesce(arg_max(mrr, (date, rank)) FILTER (date < $1), 0) AS opening,
             coalesce(arg_max(mrr, (date, rank)), 0) AS closing
-        FROM history GROUP BY coalesce(customer_uuid, customer_external_id, customer_name)
+        FROM history GROUP BY {CUSTOMER}
     )
     SELECT coalesce(sum(opening), 0), coalesce(sum(closing), 0),
         count(*) FILTER (opening <> 0), count(*) FILTER (closing <> 0)

@@ -121,5 +121,14 @@ class TestContinuity:
         steps = [("a", "one", moment("2026-01-01"), 1, 100, 100), ("b", "one", moment("2026-03-01"), 1, 100, 300)]
         assert self.broken(connection, *steps) == (False, 1, ("b",))
 
+    def test_is_told_by_name_where_customers_have_no_id(self, connection):
+        ids = {"customer_uuid": None, "customer_external_id": None}
+        rows = [
+            row("mrr_movements", uuid=name, customer_name=name, date=moment("2026-01-01"), mrr_movement=1, mrr=1, **ids)
+            for name in ("ann", "ben", "joe")
+        ]
+        rows[1] |= {"mrr_movement": 500, "mrr": 500}
+        assert "mrr_continuous" not in found(connection, "mrr_movements", rows)
+
     def test_begins_at_nothing(self, connection):
         assert self.broken(connection, ("a", "one", moment("2026-01-01"), 1, 100, 300)) == (False, 1, ("a",))

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mogul_assets.catalog.datasets import MOVEMENT_TYPES
 from mogul_assets.messages.chart import bars, described, waterfall
 from mogul_assets.messages.periods import Period, last_period
-from mogul_assets.messages.recap import TYPES, LeftOut, Listed, Recap, Sum
+from mogul_assets.messages.recap import LeftOut, Listed, Recap, Sum
 from mogul_assets_tests.messages.test_recap import MONDAY
 
 WEEK: Period = last_period("weekly", MONDAY)
@@ -16,7 +17,7 @@ WEEK: Period = last_period("weekly", MONDAY)
 
 def figures(opening, *amounts, small=0, rest=0, currency="USD"):
     """A recap with these sums of the five types."""
-    types = {kind: Sum(1, amount) for kind, amount in zip(TYPES, amounts, strict=True)}
+    types = {kind: Sum(1, amount) for kind, amount in zip(MOVEMENT_TYPES, amounts, strict=True)}
     one = Listed("key", WEEK.start, "expansion", small, None, None, None)
     net = sum(amounts) + small
     return Recap(
@@ -37,7 +38,7 @@ AMOUNT = st.integers(-(10**14), 10**14)
 RECAPS = st.builds(
     figures,
     AMOUNT,
-    *[AMOUNT] * len(TYPES),
+    *[AMOUNT] * len(MOVEMENT_TYPES),
     small=st.integers(-4, 4),
     rest=AMOUNT,
     currency=st.sampled_from(["USD", "JPY", "KWD", None]),

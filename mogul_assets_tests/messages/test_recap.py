@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mogul_assets.catalog.datasets import MRR_MOVEMENTS
+from mogul_assets.catalog.datasets import MOVEMENT_TYPES, MRR_MOVEMENTS
 from mogul_assets.messages.periods import last_period
-from mogul_assets.messages.recap import TYPES, Late, Sum, Threshold, recap
+from mogul_assets.messages.recap import Late, Sum, Threshold, recap
 from mogul_assets.store.window import Window
 from mogul_assets_tests.tables import table_of
 
@@ -100,7 +100,7 @@ def test_each_type_has_its_count_and_sum_also_one_that_did_not_happen(told):
         ("acme", "10-28", -500, {"movement_type": "churn"}),
         ("acme", "10-29", 7, {"movement_type": "transfer"}),
     )
-    assert list(one.types) == [*TYPES, "transfer"]
+    assert list(one.types) == [*MOVEMENT_TYPES, "transfer"]
     assert one.types["new_biz"] == Sum(2, 750)
     assert one.types["churn"] == Sum(1, -500)
     assert one.types["expansion"] == Sum()
