@@ -42,6 +42,7 @@ from mogul_assets.catalog.datasets import (
     CUSTOMERS,
     DATASETS,
     INVOICES,
+    KNOWN,
     MOVEMENT_NEWS,
     MRR_MOVEMENTS,
 )
@@ -754,8 +755,7 @@ def type_pages(connection: duckdb.DuckDBPyConnection, read: str, pages: Iterable
 def register(connection: duckdb.DuckDBPyConnection, store: Store, name: str) -> None:
     """A stored dataset as a view of its name; one that was never read is empty."""
     table = store.table(name)
-    schema = CUSTOMER_RECORDS.schema if name == CUSTOMER_RECORDS.name else DATASETS[name].schema
-    _rows(connection, name, table.paths if table is not None else [], schema)
+    _rows(connection, name, table.paths if table is not None else [], KNOWN[name].schema)
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, name: str, paths: Sequence[str], schema: pa.Schema) -> None:

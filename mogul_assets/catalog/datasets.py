@@ -584,9 +584,6 @@ MOVEMENT_NEWS = Dataset(
     ),
 )
 
-INTERNAL: dict[str, Dataset] = {dataset.name: dataset for dataset in (CUSTOMER_RECORDS, MOVEMENT_NEWS)}
-"""What other datasets and messages are built on; never delivered as it is."""
-
 DATASETS: dict[str, Dataset] = {
     dataset.name: dataset
     for dataset in (
@@ -606,6 +603,9 @@ DATASETS: dict[str, Dataset] = {
     )
 }
 """The thirteen, by name, in ChartMogul's order."""
+
+KNOWN: dict[str, Dataset] = {**DATASETS, **{dataset.name: dataset for dataset in (CUSTOMER_RECORDS, MOVEMENT_NEWS)}}
+"""All that the store may hold: the thirteen, and what other datasets and messages are built on."""
 
 ENUMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("invoices", "status_name"): INVOICE_STATUSES,
@@ -629,14 +629,3 @@ LEFT_OUT: dict[str, dict[str, str]] = {
     "subscription_events": {},
 }
 """Fields known to have no column, by read, and why: counted in the asset's metadata, not reported as drift."""
-
-
-def dataset(name: str) -> Dataset:
-    """The dataset of that name.
-
-    Raises:
-        KeyError: with the names there are.
-    """
-    if name in DATASETS:
-        return DATASETS[name]
-    raise KeyError(f"unknown dataset '{name}'; there are: {', '.join(DATASETS)}")

@@ -27,7 +27,7 @@ from msgspec import Raw
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset
-from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, INTERNAL, SOURCE_CUSTOMERS
+from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, KNOWN, SOURCE_CUSTOMERS
 from mogul_assets.catalog.reads import READS
 from mogul_assets.errors import StoreBusy
 from mogul_assets.store import durable, settle, tolerant
@@ -39,7 +39,6 @@ from mogul_assets.store.table import DataFile, Table, generation_after, new_gene
 from mogul_assets.store.values import Refused
 from mogul_assets.store.window import Month
 
-KNOWN: Mapping[str, Dataset] = {**DATASETS, **INTERNAL}
 PERSONAL: Mapping[str, Dataset] = {name: dataset for name, dataset in KNOWN.items() if dataset.about is not None}
 """The datasets whose rows are a customer's."""
 ENTRIES: Mapping[str, Dataset] = {

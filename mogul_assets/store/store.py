@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset, Group
-from mogul_assets.catalog.datasets import DATASETS, INTERNAL, MOVEMENT_NEWS
+from mogul_assets.catalog.datasets import DATASETS, KNOWN, MOVEMENT_NEWS
 from mogul_assets.errors import StoreBusy, StoreDamaged, StoreTooNew
 from mogul_assets.guard import loss
 from mogul_assets.store import durable, raw
@@ -397,7 +397,7 @@ class Store:
         Raises:
             StoreDamaged: where a file that the pointer names is missing or not of the size it had.
         """
-        known = INTERNAL.get(dataset) or DATASETS[dataset]
+        known = KNOWN[dataset]
         pointer = self.pointer(group_of(known))
         if pointer is None or dataset not in pointer.datasets:
             return None
@@ -712,8 +712,7 @@ def _readable(written: _Written, path: Path) -> bool:
 
 def _of_this_catalogue(pointer: Pointer) -> bool:
     """Whether what it names has the columns that the catalogue says."""
-    known = {**DATASETS, **INTERNAL}
-    return all(name in known and entry.columns == _columns(known[name]) for name, entry in pointer.datasets.items())
+    return all(name in KNOWN and entry.columns == _columns(KNOWN[name]) for name, entry in pointer.datasets.items())
 
 
 def _damaged(path: Path, what: str) -> StoreDamaged:

@@ -20,7 +20,7 @@ destinations:
 def test_a_declared_dataset_is_refreshed_and_delivered(tmp_path):
     declaration, line = blocks("adding-a-dataset.md", "python")
     copy = Copy(tmp_path)
-    copy.insert("mogul_assets/catalog/datasets.py", declaration, before="INTERNAL: dict")
+    copy.insert("mogul_assets/catalog/datasets.py", declaration, before="DATASETS: dict")
     copy.insert("mogul_assets/catalog/datasets.py", line, before="    )\n}\n" + '"""The thirteen')
     (tmp_path / "mogul.yaml").write_text(SETTINGS)
     copy.python("-m", "mogul_assets.cli", "sync")
