@@ -49,7 +49,7 @@ from mogul_assets.catalog.datasets import (
 from mogul_assets.errors import AccountRefused, DataRefused, StoreDamaged, StoreUnwritable
 from mogul_assets.store import durable, settle
 from mogul_assets.store.settle import Unique
-from mogul_assets.store.shape import SEQUENCE, typed_datasets, typed_schema
+from mogul_assets.store.shape import PLACE, SEQUENCE, order, typed_datasets, typed_schema
 from mogul_assets.store.sql import literal, parquet, quoted
 from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
 from mogul_assets.store.table import DataFile, Table, new_generation
@@ -306,8 +306,8 @@ def _read_again(connection: duckdb.DuckDBPyConnection, read: str, standing: Sequ
     )
     connection.execute(f"""
         CREATE OR REPLACE TEMP TABLE read_again AS SELECT entry, max(place) AS place FROM (
-            SELECT {quoted(_entry(entries))} AS entry, {SEQUENCE} >> 44 AS place
-            FROM {parquet([typed.parts[entries.name]])} WHERE {SEQUENCE} >> 44 > 0
+            SELECT {quoted(_entry(entries))} AS entry, {PLACE} AS place
+            FROM {parquet([typed.parts[entries.name]])} WHERE {PLACE} > 0
             UNION ALL FROM gone
         ) GROUP BY entry
     """)
@@ -318,7 +318,7 @@ def _latest(part: str, dataset: Dataset) -> str:
     return (
         f"(SELECT part.* FROM {part} AS part"
         f" LEFT JOIN read_again AS again ON again.entry = part.{quoted(_entry(dataset))}"
-        f" WHERE again.place IS NULL OR again.place = part.{SEQUENCE} >> 44)"
+        f" WHERE again.place IS NULL OR again.place = {PLACE})"
     )
 
 
@@ -559,7 +559,7 @@ def _typed(store: Store, read: str, reads: Sequence[RawRead], scratch: Path) -> 
     typist = Typist(read)
     try:
         for position, landed in enumerate(reads):
-            shift = position << 44
+            shift = order(place=position)
             for tables in typist.tables(store.raw_pages(landed)):
                 for name, table in tables.items():
                     if table.num_rows:
@@ -612,7 +612,7 @@ def _candidate(
         spans = [read.window for read in fresh if read.window is not None]
         # Of two readings of one month the later holds, whatever the earlier had.
         valid = " OR ".join(
-            f"({SEQUENCE} >> 44 = {at} AND {_within(window, span)} AND NOT {_any(window, spans[at + 1 :])})"
+            f"({PLACE} = {at} AND {_within(window, span)} AND NOT {_any(window, spans[at + 1 :])})"
             for at, span in enumerate(spans)
         )
         part = parquet([typed.parts[dataset.name]])

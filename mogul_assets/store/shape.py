@@ -15,7 +15,18 @@ from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS
 from mogul_assets.store.values import Refused, exact, is_moment
 
 SEQUENCE = "_sequence"
-"""Order in which rows were taken, beside the columns of typed parts: of duplicates, the last one wins."""
+"""Order in which rows were taken, beside the columns of typed parts: of duplicates, the last one wins.
+
+A read's place among those that are typed together, a page's number in the read, and an entry's in the page.
+"""
+_PAGE_BITS, _ENTRY_BITS = 24, 20
+
+PLACE = f"({SEQUENCE} >> {_PAGE_BITS + _ENTRY_BITS})"
+"""The read's place, as SQL."""
+
+
+def order(*, place: int = 0, page: int = 0, entry: int = 0) -> int:
+    return (((place << _PAGE_BITS) + page) << _ENTRY_BITS) + entry
 
 
 @dataclass(frozen=True)

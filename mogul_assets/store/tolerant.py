@@ -17,7 +17,7 @@ from msgspec import Raw
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Column, Dataset
-from mogul_assets.store.shape import COLLECTIONS, SEQUENCE, typed_columns
+from mogul_assets.store.shape import COLLECTIONS, SEQUENCE, order, typed_columns
 from mogul_assets.store.values import READERS, Refused, assemble, text
 
 
@@ -111,7 +111,7 @@ def type_page(page: Page, root: str, datasets: Iterable[Dataset], known: Mapping
     typed.entries = len(rows)
     typed.unknown = Counter({".".join(path): n for path, n in unknown_fields(rows, known).items()})
     for position, entry in enumerate(rows):
-        sequence = (page.sequence << 20) + position
+        sequence = order(page=page.sequence, entry=position)
         for dataset in datasets:
             for made in _rows(dataset, entry, page.shard):
                 if isinstance(made, Rejected):

@@ -29,7 +29,15 @@ from mogul_assets.catalog.columns import Column, Dataset, Kind
 from mogul_assets.catalog.datasets import LEFT_OUT
 from mogul_assets.catalog.reads import READS
 from mogul_assets.store import tolerant
-from mogul_assets.store.shape import COLLECTIONS, SEQUENCE, Collection, typed_columns, typed_datasets, typed_schema
+from mogul_assets.store.shape import (
+    COLLECTIONS,
+    SEQUENCE,
+    Collection,
+    order,
+    typed_columns,
+    typed_datasets,
+    typed_schema,
+)
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.values import EARLIEST, EPOCH, LATEST, READERS, Refused, assemble, integer, number
 
@@ -111,7 +119,7 @@ class Typist:
         rows = list(chain.from_iterable(decoded))
         sequence = pa.array(
             chain.from_iterable(
-                range(page.sequence << 20, (page.sequence << 20) + len(entries))
+                range(first := order(page=page.sequence), first + len(entries))
                 for page, entries in zip(pages, decoded, strict=True)
             ),
             pa.int64(),

@@ -11,7 +11,7 @@ import pytest
 
 from mogul_assets.catalog.columns import Column, Dataset, Group, Kind
 from mogul_assets.store import settle, sql
-from mogul_assets.store.shape import SEQUENCE
+from mogul_assets.store.shape import SEQUENCE, order
 from mogul_assets.store.window import Month
 
 SNAPSHOT = Dataset(
@@ -74,7 +74,7 @@ def test_rows_that_are_unique_stay_as_they_are(connection):
 
 
 def test_of_copies_the_one_taken_last_wins(connection):
-    rows = [seat("a", 1, "second", 7), seat("a", 1, "third", 1 << 44), seat("a", 1, "first", 3)]
+    rows = [seat("a", 1, "second", 7), seat("a", 1, "third", order(place=1)), seat("a", 1, "first", 3)]
     assert unique(connection, rows) == ([("a", 1, "third")], 2, 1)
 
 

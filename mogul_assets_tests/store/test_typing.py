@@ -15,7 +15,7 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import EVENT_TYPES, INVOICE_STATUSES
 from mogul_assets.catalog.reads import READS
 from mogul_assets.store import tolerant
-from mogul_assets.store.shape import SEQUENCE, typed_columns, typed_datasets
+from mogul_assets.store.shape import SEQUENCE, order, typed_columns, typed_datasets
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.typing import BATCH_PAGES, Typist, _Shape
 from mogul_assets_tests.store.pages import INVENTED, NOW, RECORDED, RECORDINGS, Verbatim, encoded, page, typed
@@ -194,7 +194,7 @@ def test_rows_are_numbered_by_page_and_place_on_either_path():
         typist = Typist("plans")
         pages = [page("plans", {"uuid": "a"}, {"uuid": "b", "interval_count": odd}, sequence=n) for n in (3, 4)]
         numbers = [n for part in typist.tables(pages) for n in part["plans"][SEQUENCE].to_pylist()]
-        assert numbers == [(3 << 20), (3 << 20) + 1, (4 << 20), (4 << 20) + 1]
+        assert numbers == [order(page=n, entry=entry) for n in (3, 4) for entry in (0, 1)]
 
 
 def test_more_pages_than_are_typed_at_once_are_all_typed():
