@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from mogul_assets.account.chains import ListReading
 from mogul_assets.account.client import Answer, Tally
-from mogul_assets.account.landing import Landing
 from mogul_assets.account.lists import LISTS, Envelope
 from mogul_assets.account.reader import Account, DataSource
 from mogul_assets.errors import MogulError
@@ -22,12 +20,16 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the report: what was looked at, how it stands, and the next step where there is one."""
+    """One line of the report: what was looked at, how it stands, and the next step where there is one.
+
+    ``settings``: it is of ``mogul.yaml``, or of a variable that it names.
+    """
 
     level: Level
     subject: str
     text: str
     remedy: str = ""
+    settings: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +79,7 @@ def _source(account: Account, source: DataSource) -> Finding:
 
     ChartMogul writes of ``/invoices`` that it has what was created by its API.
     """
-    part = {"data_source_uuid": source.uuid}
-    customers, invoices = _count(account, "customers", part), _count(account, "invoices", part)
+    customers, invoices = (account.count(name, data_source_uuid=source.uuid) for name in ("customers", "invoices"))
     name = f"source {source.name or source.uuid}"
     text = f"{source.system}, {source.status}: {_some(customers)} customers, {_some(invoices)} invoices"
     if customers and not invoices:
@@ -91,7 +92,7 @@ def _source(account: Account, source: DataSource) -> Finding:
 def _lists(account: Account) -> Iterator[Finding]:
     for name in ("customers", "contacts", "plans", "invoices", "subscription_events"):
         try:
-            count = _count(account, name, {})
+            count = account.count(name)
         except MogulError as error:
             yield Finding(Level.PROBLEM, name, error.message, error.remedy)
         else:
@@ -112,11 +113,6 @@ def _activities(account: Account) -> Iterator[Finding]:
     skips = [row.key for row in by_cursor.rows] != [row.key for row in by_anchor.rows]
     said = "skips a row at every page, so they are read by start-after" if skips else "skips no row"
     yield Finding(Level.OK, "activities cursor", said)
-
-
-def _count(account: Account, name: str, part: dict[str, str]) -> int | None:
-    reading = ListReading(account.client, LISTS[name], Landing(name))
-    return account.client.run(reading.count(part))
 
 
 def _page(account: Account, params: dict[str, str]) -> Envelope:

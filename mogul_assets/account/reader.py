@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
-from mogul_assets.account.chains import ListReading
+from mogul_assets.account.chains import ListReading, together
 from mogul_assets.account.client import Client, Refusal, Tally
 from mogul_assets.account.landing import Landing, Progress, ReadSummary
 from mogul_assets.account.lists import LISTS, PAGE_ROWS, SINGLES, Listing
@@ -177,9 +176,12 @@ class Account:
         landing.drain(self.client, self._read_new(name, landing, known), sink, progress)
         return landing.summary()
 
-    def count(self, name: str) -> int | None:
-        """How many rows a list has, one request; ``None`` where the account does not say."""
-        return self.client.run(ListReading(self.client, LISTS[name], Landing(name)).count())
+    def count(self, name: str, **part: str) -> int | None:
+        """How many rows a list, or the part that a filter gives, has; ``None`` where the account does not say.
+
+        One request.
+        """
+        return self.client.run(ListReading(self.client, LISTS[name], Landing(name)).count(part))
 
     def customers(self, uuids: Sequence[str]) -> list[Page]:
         """Single customers, each as a page of the customer list; one that is gone has none. One request each."""
@@ -190,7 +192,7 @@ class Account:
         return dict(zip(uuids, self.client.run(self._customers(uuids)), strict=True))
 
     async def _customers(self, uuids: Sequence[str]) -> list[Page | None]:
-        return await asyncio.gather(*(self._customer(uuid, place) for place, uuid in enumerate(uuids)))
+        return await together(self._customer(uuid, place) for place, uuid in enumerate(uuids))
 
     async def _customer(self, uuid: str, place: int) -> Page | None:
         try:

@@ -55,7 +55,7 @@ def command(project: Project, destinations: tuple[str, ...], *, look: bool, as_j
             ("", "what", "how it stands", "next step"), ((f.level, f.subject, f.text, f.remedy) for f in findings)
         )
     problems = [finding for finding in findings if finding.level is Level.PROBLEM]
-    if any(finding.subject.endswith(CONFIGURATION) for finding in problems):
+    if any(finding.settings for finding in problems):
         return WRONG
     return FAILED if problems else OK
 
@@ -67,9 +67,10 @@ def _key(project: Project) -> Iterator[Finding]:
     try:
         project.reveal()
     except ConfigurationError as error:
-        yield Finding(Level.PROBLEM, subject, error.message, error.remedy)
+        yield Finding(Level.PROBLEM, subject, error.message, error.remedy, settings=True)
     else:
-        yield Finding(Level.OK, subject, "the sandbox" if settings.sandbox else f"a key, and {settings.url}")
+        said = "the sandbox" if settings.sandbox else f"a key, and {settings.url}"
+        yield Finding(Level.OK, subject, said, settings=True)
 
 
 def _account(project: Project) -> Iterator[Finding]:
@@ -99,8 +100,9 @@ def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:
             known = [one for one in ledger.known() if one.name in names]
             strays = ledger.next_due().keys() - project.settings.destinations.keys()
     except MogulError as error:
-        subject = f"ledger {CONFIGURATION}" if isinstance(error, ConfigurationError) else "ledger"
-        yield Finding(Level.PROBLEM, subject, error.message, error.remedy)
+        wrong = isinstance(error, ConfigurationError)
+        subject = f"ledger {CONFIGURATION}" if wrong else "ledger"
+        yield Finding(Level.PROBLEM, subject, error.message, error.remedy, settings=wrong)
         return
     yield Finding(Level.OK, "ledger", "can be written to")
     for name in sorted(strays):
@@ -118,9 +120,9 @@ def _ledger(project: Project, entries: Sequence[Entry]) -> Iterator[Finding]:
 def _destination(name: str, destination: Destination) -> Iterator[Finding]:
     problem = configuration_problem(destination)
     if problem is not None:
-        yield Finding(Level.PROBLEM, f"{name} {CONFIGURATION}", problem)
+        yield Finding(Level.PROBLEM, f"{name} {CONFIGURATION}", problem, settings=True)
         return
-    yield Finding(Level.OK, f"{name} {CONFIGURATION}", "complete")
+    yield Finding(Level.OK, f"{name} {CONFIGURATION}", "complete", settings=True)
     try:
         for permission in destination.check():
             level = Level.OK if permission.problem is None else Level.PROBLEM

@@ -1,6 +1,7 @@
 """Lists that do not behave as the sandbox's do: each is read to the end by a safer way, or the read says why not."""
 
 import time
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -13,7 +14,7 @@ from mogul_assets.account.lists import LISTS, PAGE_ROWS, digest
 from mogul_assets.account.reader import Account
 from mogul_assets.errors import AccountInconsistent, AccountRefused, AccountUnavailable
 from mogul_assets.store.window import BEGINNING, Month, Window
-from mogul_assets_tests.account.peers import Basket, answering, connected
+from mogul_assets_tests.account.peers import EAGER, Basket, answering, connected
 
 SINCE = Month(2010, 1)
 SOURCES = ("ds_a", "ds_b", "ds_c")
@@ -427,3 +428,15 @@ def test_a_date_that_is_none_stops_nothing():
     rows[250]["date"] = "2026-07-01 soon"
     basket, _ = read(Activities(rows), "activities", window=EVERYTHING, serial=True)
     assert len(basket.by("uuid")) == 500
+
+
+def test_of_customers_read_singly_none_is_asked_for_once_one_was_refused():
+    async def refusing_the_first(request):
+        return web.json_response({}, status=403 if request.path.endswith("/cus_0") else 200)
+
+    with answering(refusing_the_first) as peer, connected(peer.url, limits=replace(EAGER, connections=1)) as client:
+        account = Account(client, since=SINCE)
+        with pytest.raises(AccountRefused):
+            account.singly([f"cus_{number}" for number in range(100)])
+        account.singly(["after"])
+    assert len(peer.requests) <= 3  # one may have been on its way
