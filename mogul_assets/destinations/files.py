@@ -20,7 +20,7 @@ from mogul_assets.destinations import disk
 from mogul_assets.destinations.base import Permission
 from mogul_assets.destinations.objects import Bucket, Listed, Objects, Problem
 from mogul_assets.errors import DestinationUnavailable, StoreDamaged
-from mogul_assets.store.durable import settle
+from mogul_assets.store import durable
 
 
 class FilesDestination(Objects):
@@ -64,20 +64,11 @@ class Folder(Bucket):
             return None
 
     def put(self, key: str, content: bytes) -> None:
-        """Writes a small file, whole or not at all, to outlast a power cut."""
-        path = self._path / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.part")
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-        settle(path.parent)
+        durable.replace(self._path / key, content)
 
     def swap(self, key: str, content: bytes, version: str | None) -> bool:  # noqa: ARG002 - see above
         for folder in self._written:
-            settle(folder)
+            durable.settle(folder)
         self.put(key, content)
         return True
 

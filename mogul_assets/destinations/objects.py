@@ -646,9 +646,4 @@ def _each(workers: int, work: Callable[[_Item], _Done], items: Iterable[_Item]) 
     if workers == 1:
         return [work(item) for item in items]
     with ThreadPoolExecutor(workers) as pool:
-        begun = [pool.submit(work, item) for item in items]
-        try:
-            return [each.result() for each in begun]
-        finally:
-            for each in begun:
-                each.cancel()
+        return list(pool.map(work, items))

@@ -176,6 +176,17 @@ def test_a_delivery_for_which_there_is_no_room_takes_none(shelf, folder, table):
     assert all(path.exists() for path in delivered(shelf))
 
 
+def put_on_a_full_disk(folder):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+    with pytest.raises(OSError, match="too large"):
+        Folder(folder, destination="shelf", wait_seconds=0).put("manifest.json", b"a" * 100)
+
+
+def test_a_manifest_for_which_there_is_no_room_leaves_nothing_behind(tmp_path):
+    killing.end(killing.begin(put_on_a_full_disk, tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.fixture
 def full(monkeypatch):
     """No manifest can be written; ``full(written=True)``: each is, and only then is that told."""
