@@ -27,6 +27,7 @@ from mogul_assets.calculated.checks import Finding, findings
 from mogul_assets.calculated.customers import customers, sources_without_invoices
 from mogul_assets.calculated.movements import movements
 from mogul_assets.calculated.reconciliation import (
+    LEVELS,
     Difference,
     Level,
     compare,
@@ -858,7 +859,8 @@ def _level(level: Level) -> Finding:
         count=0 if level.passed else 1,
         total=1,
         samples=(),
-        description=f"{level.ours:,} here, {level.reported:,} in ChartMogul"
+        description=LEVELS[level.name],
+        said=f"{level.ours:,} here, {level.reported:,} in ChartMogul"
         + (f" ({level.difference:.2%} apart)" if level.reported else ""),
     )
 

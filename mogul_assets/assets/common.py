@@ -17,7 +17,7 @@ from mogul_assets.account.reader import Account
 from mogul_assets.errors import AccountUnavailable, MogulError, TerminalError, kind_of
 from mogul_assets.settings import AccountSettings, Secret, Settings
 from mogul_assets.store.store import Store
-from mogul_assets.store.table import new_generation
+from mogul_assets.store.table import Table, new_generation
 from mogul_assets.store.window import Month, Window
 
 SANDBOX_KEY = "sandbox"
@@ -132,6 +132,18 @@ def raise_together(errors: Mapping[str, Exception], *, besides: str = "") -> Non
     terminal = all(isinstance(error, TerminalError) for error in errors.values())
     description = "; ".join(filter(None, [besides, *said]))
     raise dg.Failure(description=description, allow_retries=not terminal) from next(iter(errors.values()))
+
+
+def rows_by_partition(table: Table, first: Month, last: Month, window: Window) -> dict[Month, int]:
+    """Rows of each partition of a run; ``window`` is what its partitions mean, older and later months included.
+
+    A run over a range would else have the whole range's count at each of them.
+    """
+    rows = dict.fromkeys(first.until(last), 0)
+    for file in table.files:
+        if file.month is not None and window.holds(file.month.start):
+            rows[min(max(file.month, first), last)] += file.rows
+    return rows
 
 
 @contextmanager

@@ -12,9 +12,18 @@ import dagster as dg
 
 from mogul_assets import refresh
 from mogul_assets.account.reader import Account, AccountInfo
-from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
+from mogul_assets.assets.common import (
+    AccountResource,
+    StoreResource,
+    failures,
+    generation_of,
+    months,
+    rows_by_partition,
+    span,
+)
 from mogul_assets.assets.reads import GROUP as ACCOUNT
 from mogul_assets.calculated.checks import Finding, check_names
+from mogul_assets.calculated.reconciliation import LEVELS
 from mogul_assets.calculated.waterfall import as_markdown, waterfall
 from mogul_assets.catalog.columns import Column, Dataset, Kind
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, MRR_MOVEMENTS
@@ -94,13 +103,9 @@ def _windowed(dataset: Dataset, since: Month) -> dg.AssetsDefinition:
         result = yield from _settled(context, opened, step)
         table = result.tables[dataset.name]
         first, last, window = span(context, since, now)
-        inside = {file.month: file for file in table.files if file.month and window.holds(file.month.start)}
-        for month in first.until(last):
-            files = [f for f in inside.values() if f.month == month or (month == last and f.month and f.month > last)]
+        for month, rows in rows_by_partition(table, first, last, window).items():
             context.add_asset_metadata(
-                {"dagster/partition_row_count": sum(f.rows for f in files)},
-                asset_key=key(dataset),
-                partition_key=month.partition_key,
+                {"dagster/partition_row_count": rows}, asset_key=key(dataset), partition_key=month.partition_key
             )
         for month in sorted(result.changed):
             # A month outside the run's own that is not what it was: told, so that deliveries take it too.
@@ -273,8 +278,8 @@ def _unmade(dataset: Dataset, check: str) -> dg.AssetCheckResult:
 
 
 def _said(finding: Finding) -> str:
-    if finding.name.endswith("_level"):
-        return finding.description
+    if finding.said:
+        return finding.said
     if finding.passed:
         return f"so with all {finding.total:,} rows"
     return f"not so with {finding.count:,} of {finding.total:,} rows"
@@ -282,12 +287,8 @@ def _said(finding: Finding) -> str:
 
 def _level_specs() -> list[dg.AssetCheckSpec]:
     return [
-        dg.AssetCheckSpec(
-            f"{level}_level",
-            asset=key(CUSTOMERS),
-            description=f"{said} is within 0.5 % of ChartMogul's own of today.",
-        )
-        for level, said in (("mrr", "MRR"), ("customers", "The number of paying customers"))
+        dg.AssetCheckSpec(f"{level}_level", asset=key(CUSTOMERS), description=should)
+        for level, should in LEVELS.items()
     ]
 
 

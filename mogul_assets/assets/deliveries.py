@@ -15,7 +15,7 @@ import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from mogul_assets.assets.chosen import Sent, as_chosen
-from mogul_assets.assets.common import StoreResource, failures, months
+from mogul_assets.assets.common import StoreResource, failures, months, rows_by_partition
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
@@ -118,7 +118,14 @@ class DestinationIOManager(dg.ConfigurableIOManager):
         if delivered.outcome is Outcome.SUPERSEDED:
             context.log.warning(f"{delivered.location} already holds a newer generation: nothing was changed")
         if context.has_asset_partitions and table.window is not None:
-            _per_partition(context, sent)
+            keys = context.asset_partition_key_range
+            first, last = Month.parse(keys.start), Month.parse(keys.end)
+            for month, rows in rows_by_partition(sent, first, last, table.window).items():
+                context.step_context.add_asset_metadata(
+                    {"dagster/partition_row_count": rows},
+                    asset_key=context.asset_key,
+                    partition_key=month.partition_key,
+                )
 
     def deliver(self, table: Table, *, again: bool = False, allow_loss: bool = False) -> Delivered:
         """Deliver a table as ``deliver`` does; where this run met before that nobody is there, it is not tried."""
@@ -403,19 +410,3 @@ def chosen_of(table: Table) -> Mapping[str, str]:
     """What was chosen of a table that was sent, in words."""
     said = {what: text for what, text in table.choice.items() if what != "dataset"}
     return {**said, "table": table.dataset} if "dataset" in table.choice else said
-
-
-def _per_partition(context: dg.OutputContext, table: Table) -> None:
-    """Rows by month: a run over a range would else copy the whole range's count to each partition."""
-    keys = context.asset_partition_keys
-    last = max(map(Month.parse, keys))
-    for partition in keys:
-        month = Month.parse(partition)
-        rows = sum(
-            file.rows
-            for file in table.files
-            if file.month is not None and (file.month == month or (month == last and file.month > last))
-        )
-        context.step_context.add_asset_metadata(
-            {"dagster/partition_row_count": rows}, asset_key=context.asset_key, partition_key=partition
-        )

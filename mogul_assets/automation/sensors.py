@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from mogul_assets.assets.chosen import settings_to_be_held
-from mogul_assets.assets.deliveries import ATTEMPT
+from mogul_assets.assets.deliveries import AGAIN_AFTER, ATTEMPT
 from mogul_assets.automation.jobs import REFRESH, delivery
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
@@ -117,13 +117,15 @@ def retries_sensor(
     Only the datasets that failed are delivered, as the store holds them by then. What cannot get better by waiting,
     and what failed too often, is never due.
     """
+    *pauses, last = (str(wait // timedelta(minutes=1)) for wait in AGAIN_AFTER)
+    after = f"{', '.join(pauses)} and {last} minutes"
 
     @dg.sensor(
         name=RETRIES,
         jobs=jobs,
         minimum_interval_seconds=int(INTERVAL.total_seconds()),
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="Tries again, after 1, 5 and 15 minutes, what a destination that was not there did not take.",
+        description=f"Tries again, after {after}, what a destination that was not there did not take.",
     )
     def sensor(context: dg.SensorEvaluationContext) -> Iterator[dg.RunRequest | dg.SkipReason]:
         opened, now = Store(store), clock()

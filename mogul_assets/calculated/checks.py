@@ -30,7 +30,8 @@ class Finding:
     """What one check found: ``count`` offending rows of ``total``, and ids of up to five of them.
 
     ``samples`` are ChartMogul's ids, days, currencies or words of its enums, sorted; never customer data. A
-    ``blocking`` finding keeps the pointer where it is.
+    ``blocking`` finding keeps the pointer where it is. ``description`` is what should hold; ``said`` is what was found
+    of it, where numbers of rows do not tell that.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Finding:
     total: int
     samples: tuple[str, ...]
     description: str
+    said: str = ""
 
     @property
     def passed(self) -> bool:

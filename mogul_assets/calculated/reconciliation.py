@@ -26,6 +26,11 @@ REPORTED_AS = {
 
 LEVEL_TOLERANCE = 0.005
 """How far a level may be off, relatively: exchange rates move it between two readings of the account."""
+LEVELS = {
+    name: f"{said} is within {LEVEL_TOLERANCE * 100:g} % of ChartMogul's own of today."
+    for name, said in (("mrr", "MRR"), ("customers", "The number of paying customers"))
+}
+"""What should hold of each level, by its name."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -495,5 +495,10 @@ def _again(reason: str, now: datetime) -> dict[str, Any]:
 def _late(news: News) -> Draft:
     movement = news.movement
     return Draft(
-        "movement", movement.key, b"", news.date, left_out="it came more than 12 hours late", movement=movement
+        "movement",
+        movement.key,
+        b"",
+        news.date,
+        left_out=f"it came more than {LATE // timedelta(hours=1)} hours late",
+        movement=movement,
     )
