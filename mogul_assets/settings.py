@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from hashlib import sha256
@@ -91,7 +91,6 @@ HABITS: Mapping[str, Habits] = {
     "webhook": Habits(datasets=("mrr_movements",), schedule=REAL_TIME, messages=True),
 }
 """Of the types that do not take everything, at any time."""
-_TELL_AS_IT_HAPPENS = {name for name, habits in HABITS.items() if habits.schedule == REAL_TIME}
 
 
 class _Frozen(BaseModel):
@@ -459,80 +458,87 @@ def _alerts(file: Path, root: CommentedMap) -> Alerts:
 
 
 def _entry(name: str, body: Any, line: int) -> Entry:
-    """One destination; what is wrong with it is noted, not raised."""
+    """One destination; what is wrong with it is noted, the first of it, and not raised."""
     options = _plain(body) if isinstance(body, CommentedMap) else {}
     problem = None if isinstance(body, CommentedMap) else "it is not a mapping; write  type: duckdb  below it"
     type_ = options.pop("type", None)
+    if not isinstance(type_, str):
+        problem = problem or "it names no type; write  type: duckdb"
     habits = HABITS.get(str(type_), Habits())
-    schedule = options.pop("schedule", habits.schedule)
-    schedules = options.pop("schedules", None)
-    hour = options.pop("hour", None)
-    time_zone = str(options.pop("time_zone", habits.time_zone))
-    on_refresh = options.pop("on_refresh", False)
-    paused = options.pop("paused", False)
-    formerly = options.pop("formerly", None)
     wanted = options.pop("datasets", "all")
-    guard = options.pop("guard", f"{SHARE:.0%}")
-    wanted_owners = options.pop("owners", None)
-    choice = {key: options.pop(key) for key in CHOICE if key in options}
-    if problem is None and not isinstance(type_, str):
-        problem = "it names no type; write  type: duckdb"
     named = habits.datasets if wanted == "all" else tuple(map(str, wanted if isinstance(wanted, list) else [wanted]))
-    unknown = [dataset for dataset in named if dataset not in DATASETS]
-    if unknown:
-        problem = problem or f"unknown dataset '{unknown[0]}'; there are: {', '.join(DATASETS)}"
+    found: dict[str, Any] = {}
+    # What a setting is where it is left out; what judges it, and raises ``ValueError``; what stands for one that is
+    # wrong. In the order in which problems are told.
+    settings: dict[str, tuple[Any, Callable[[Any], Any], Any]] = {
+        # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
+        "datasets": (named, _datasets, tuple(name for name in DATASETS if name in named) or habits.datasets),
+        "hour": (None, _hour, None),
+        "time_zone": (habits.time_zone, _time_zone, "UTC"),
+        "schedule": (habits.schedule, lambda given: _schedule(given, found["hour"], habits), (None, None)),
+        "schedules": (None, lambda given: _own_schedules(given, found["datasets"], habits), {}),
+        "on_refresh": (False, lambda given: _on_refresh(given, habits), False),
+        "paused": (False, lambda given: _flag("paused", given), True),  # whoever wrote something wanted it quiet
+        "formerly": (None, _formerly, None),
+        "owners": (None, _owners, ()),
+        "guard": (f"{SHARE:.0%}", share_of, SHARE),
+    }
+    for setting, (default, judge, instead) in settings.items():
+        try:
+            found[setting] = judge(options.pop(setting, default))
+        except ValueError as error:
+            problem, found[setting] = problem or str(error), instead
+    del found["hour"]
+    found["schedule"], found["period"] = found["schedule"]
+    found["choice"] = {key: options.pop(key) for key in CHOICE if key in options}
+    return Entry(name, str(type_ or "unknown"), options=options, line=line, problem=problem, **found)
+
+
+def _datasets(named: tuple[str, ...]) -> tuple[str, ...]:
+    if unknown := [name for name in named if name not in DATASETS]:
+        raise ValueError(f"unknown dataset '{unknown[0]}'; there are: {', '.join(DATASETS)}")
     if not named:
-        problem = problem or "datasets names none; leave it out for all of them"
-    if hour is not None and (not isinstance(hour, int) or not 0 <= hour <= 23):
-        problem, hour = problem or f"hour is '{hour}'; write a whole hour, 0 to 23", None
-    if not is_time_zone(time_zone):
-        problem, time_zone = problem or f"'{time_zone}' is no time zone; write one such as Europe/Paris", "UTC"
-    period = str(schedule) if schedule in (*NAMED_SCHEDULES, REAL_TIME) else None
-    cron, own = None, {}
-    try:
-        timed = schedule is not None and not (schedule == REAL_TIME and type_ in _TELL_AS_IT_HAPPENS)
-        if timed or hour is not None:
-            cron = cron_of(str(schedule), hour, {**NAMED_SCHEDULES, **habits.schedules})
-        own = _own_schedules(schedules, named, habits)
-    except ValueError as error:
-        problem = problem or str(error)
-        period = None if cron is None else period
-    if not isinstance(on_refresh, bool):
-        problem = problem or f"on_refresh is '{on_refresh}'; write true or false"
-    elif on_refresh and habits.messages:
-        problem = problem or "on_refresh is not for messages; they have their schedule"
-    if not isinstance(paused, bool):
-        problem = problem or f"paused is '{paused}'; write true or false"
-    if formerly is not None and (not isinstance(formerly, str) or not NAME.fullmatch(formerly)):
-        problem, formerly = problem or f"formerly is '{formerly}'; write the name that it had", None
-    try:
-        owners = _owners(wanted_owners)
-    except ValueError as error:
-        problem, owners = problem or str(error), ()
-    try:
-        share = share_of(guard)
-    except ValueError as error:
-        problem, share = problem or str(error), SHARE
-    # An entry that names nothing known still has its assets, to say in Dagster what is wrong with it.
-    datasets = tuple(dataset for dataset in DATASETS if dataset in named) or habits.datasets
-    return Entry(
-        name,
-        str(type_ or "unknown"),
-        datasets,
-        options,
-        cron,
-        line,
-        problem,
-        on_refresh=on_refresh is True,
-        paused=paused is not False,  # whoever wrote something there wanted it quiet
-        period=period,
-        time_zone=time_zone,
-        guard=share,
-        formerly=formerly,
-        schedules=own,
-        owners=owners,
-        choice=choice,
-    )
+        raise ValueError("datasets names none; leave it out for all of them")
+    return tuple(name for name in DATASETS if name in named)
+
+
+def _hour(given: Any) -> int | None:
+    if given is not None and (not isinstance(given, int) or not 0 <= given <= 23):
+        raise ValueError(f"hour is '{given}'; write a whole hour, 0 to 23")
+    return given
+
+
+def _time_zone(given: Any) -> str:
+    if not is_time_zone(str(given)):
+        raise ValueError(f"'{given}' is no time zone; write one such as Europe/Paris")
+    return str(given)
+
+
+def _schedule(given: Any, hour: int | None, habits: Habits) -> tuple[str | None, str | None]:
+    """The cron line, and the schedule's name where it has one."""
+    period = str(given) if given in (*NAMED_SCHEDULES, REAL_TIME) else None
+    told = given == REAL_TIME == habits.schedule
+    if hour is None and (given is None or told):
+        return None, period
+    return cron_of(str(given), hour, {**NAMED_SCHEDULES, **habits.schedules}), period
+
+
+def _flag(setting: str, given: Any) -> bool:
+    if not isinstance(given, bool):
+        raise ValueError(f"{setting} is '{given}'; write true or false")  # noqa: TRY004 - as all of them
+    return given
+
+
+def _on_refresh(given: Any, habits: Habits) -> bool:
+    if _flag("on_refresh", given) and habits.messages:
+        raise ValueError("on_refresh is not for messages; they have their schedule")
+    return bool(given)
+
+
+def _formerly(given: Any) -> str | None:
+    if given is not None and (not isinstance(given, str) or not NAME.fullmatch(given)):
+        raise ValueError(f"formerly is '{given}'; write the name that it had")
+    return given
 
 
 def _owners(given: Any) -> tuple[str, ...]:

@@ -114,6 +114,7 @@ def test_a_missing_file_says_how_to_name_it(tmp_path):
         ("{type: duckdb, path: o.duckdb, pth: x}", "pth: there is no such setting"),
         ("{type: files, path: out, datasets: [plan]}", "unknown dataset 'plan'"),
         ("{type: files, path: out, schedule: sometimes}", "'sometimes' is no schedule"),
+        ("{type: files, path: out, guard: a lot, hour: 99, paused: maybe}", "destination 'bad': hour is '99'"),
         ("{type: files, path: out, owners: {a: b}}", "owners: '{'a': 'b'}' is no owner; write"),
         ("{type: files, path: out, owners: [finance]}", "owners: 'finance' is no owner; write"),
     ],
