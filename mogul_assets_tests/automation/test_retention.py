@@ -1,20 +1,28 @@
 """What is removed by age: runs with all they wrote, what checks found, messages, rows in quarantine."""
 
 import os
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+import sqlalchemy as sa
+from dagster._core.definitions.freshness import FreshnessState, FreshnessStateChange
+from dagster._core.instance import RUNLESS_RUN_ID
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as Checks
+from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events
 from dagster._core.test_utils import create_run_for_test
 
 from mogul_assets.assets.common import StoreResource
+from mogul_assets.automation import retention
 from mogul_assets.automation.retention import PURGE, purge
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.messages.message import Answer, Draft, Movement, Outcome, Tried
 from mogul_assets.messages.sending import Policy
 from mogul_assets.settings import SHORTEST_RETENTION, load
+from mogul_assets_tests.messages import ledgers
 
 NOW = datetime.now(UTC)
 LATER = NOW + timedelta(days=1)
@@ -27,11 +35,17 @@ def months():
     yield dg.MaterializeResult(check_results=[dg.AssetCheckResult(passed=True)])
 
 
-@pytest.fixture
-def kept(tmp_path):
-    """An instance in a folder, with SQLite as everybody has it."""
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        yield instance
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=pytest.mark.peer)])
+def kept(request, tmp_path):
+    """An instance with SQLite, as everybody has it, and one with a PostgreSQL."""
+    with ExitStack() as until:
+        if request.param == "postgres":
+            url = until.enter_context(ledgers.database(request.getfixturevalue("peer")("redshift")))
+            url = url.replace("postgresql:", "postgresql+psycopg2:")  # the driver that there is
+            (tmp_path / "dagster.yaml").write_text(f"storage: {{postgres: {{postgres_url: '{url}'}}}}")
+        else:
+            (tmp_path / "dagster.yaml").touch()
+        yield until.enter_context(dg.DagsterInstance.from_config(str(tmp_path)))
 
 
 @pytest.fixture
@@ -70,6 +84,58 @@ def test_of_what_a_check_found_the_last_stays(kept, store):
         assert len(connection.execute(Checks.select()).all()) == 1
     key = dg.AssetCheckKey(dg.AssetKey("months"), "sound")
     assert kept.event_log_storage.get_latest_asset_check_execution_by_key([key])
+
+
+PAGES = (dg.AssetKey(["lake", "status"]), dg.AssetKey(["hook", "status"]))
+
+
+def sees(instance, number):
+    """What no run writes: looks at two pages, the freshness of one delivery, and two months brought by somebody."""
+    for page in PAGES:
+        tags = {"dagster/data_version": str(number)}
+        instance.report_runless_asset_event(dg.AssetObservation(page, metadata={"page": number}, tags=tags))
+    for month in ("january", "february"):
+        instance.report_runless_asset_event(dg.AssetMaterialization("brought", partition=month))
+    turned = {"previous_state": FreshnessState.UNKNOWN, "new_state": FreshnessState.PASS}
+    instance._report_runless_asset_event(  # as Dagster's daemon does
+        FreshnessStateChange(key=dg.AssetKey("fresh"), state_change_timestamp=float(number), **turned)
+    )
+
+
+def runless(instance):
+    """Events of no run, in the file of their own and in the index (on a PostgreSQL one table), and tags of events."""
+    log, count = instance.event_log_storage, sa.select(sa.func.count())
+    with log.run_connection(RUNLESS_RUN_ID) as own:
+        alone = own.scalar(count.select_from(Events).where(Events.c.run_id == RUNLESS_RUN_ID))
+    with log.index_connection() as index:
+        return (alone, *(index.scalar(count.select_from(table)) for table in (Events, Tags)))
+
+
+def test_of_what_no_run_wrote_the_newest_of_each_asset_stays(kept, store):
+    for number in range(3):
+        sees(kept, number)
+    purge(kept, store, None, before=NOW - timedelta(days=1))
+    assert runless(kept) == (15, 15, 6)
+    purge(kept, store, None, before=LATER)
+    assert runless(kept) == (5, 5, 2)
+    for page in PAGES:
+        (record,) = kept.fetch_observations(page, limit=10).records
+        assert record.asset_observation.metadata["page"].value == 2
+        assert kept.event_log_storage.get_event_tags_for_asset(page) == [{"dagster/data_version": "2"}]
+    assert kept.get_materialized_partitions(dg.AssetKey("brought")) == {"january", "february"}
+    fresh = kept.get_freshness_state_records([dg.AssetKey("fresh")])[dg.AssetKey("fresh")]
+    assert fresh.freshness_state is FreshnessState.PASS
+
+
+def test_of_what_is_observed_only_so_much_stays_however_new(kept, store, monkeypatch):
+    monkeypatch.setattr(retention, "KEPT_OBSERVATIONS", 2)
+    for number in range(4):
+        sees(kept, number)
+    purge(kept, store, None, before=NOW - timedelta(days=1))
+    for page in PAGES:
+        seen = [one.asset_observation.metadata["page"].value for one in kept.fetch_observations(page, limit=10).records]
+        assert seen == [3, 2]
+    assert len(kept.fetch_materializations(dg.AssetKey("brought"), limit=10).records) == 8
 
 
 def told(uuid, date=NOW, order="customer"):

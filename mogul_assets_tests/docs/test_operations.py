@@ -8,6 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from mogul_assets.automation.news import KEPT_RUNS
+from mogul_assets.automation.retention import KEPT_OBSERVATIONS
 from mogul_assets.cli import main
 from mogul_assets.settings import RETENTION, SHORTEST_RETENTION
 from mogul_assets.store.store import GRACE_SECONDS
@@ -40,6 +41,7 @@ def test_what_is_kept_is_kept_so_long():
     assert f"`retention: {RETENTION}`" in text
     assert f"{SHORTEST_RETENTION} at least" in text
     assert f"the newest {KEPT_RUNS} " in text
+    assert f"of a page no more than the newest {KEPT_OBSERVATIONS};" in text
     kept = YAML(typ="safe").load(ROOT / "dagster.yaml")["retention"]
     days = kept["sensor"]["purge_after_days"]
     ticks = f"{days['success']} days, skipped ones of sensors {days['skipped']} day"
