@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -89,7 +88,10 @@ def build_definitions(settings: Settings, *, resources: Mapping[str, Any] | None
         },
         jobs=[jobs.refresh, *jobs.news, *jobs.deliver.values(), *jobs.configuration, *operations(settings)],
         schedules=list(_schedules(settings, roles, jobs)),
-        sensors=list(_sensors(settings, roles, jobs, destinations)),
+        sensors=[
+            *_sensors(settings, roles, jobs, destinations),
+            *(configuration_sensor(job, checks, settings.file) for job in jobs.configuration),
+        ],
         executor=dg.in_process_executor,
     )
 
@@ -117,7 +119,7 @@ def _assets(settings: Settings, roles: Roles, destinations: Mapping[str, Destina
     for name, entry in roles.together.items():
         yield _kept_fresh(entry, together_assets(entry, destinations[name], since))
     if roles.ours:
-        yield status_assets(*_known(settings, roles, destinations))
+        yield status_assets(list(roles.ours.values()), destinations, settings)
 
 
 def _schedules(settings: Settings, roles: Roles, jobs: _Jobs) -> Iterator[dg.ScheduleDefinition]:
@@ -153,17 +155,8 @@ def _sensors(
     if settings.alerts.channels:
         channels = {type_: configured(settings, entry) for type_, entry in settings.alerts.channels.items()}
         yield alerts_sensor(settings.alerts, channels, roles.every, destinations=destinations, store=store)
-    for job in jobs.configuration:
-        yield configuration_sensor(job, settings.digest)
     if roles.ours:
-        yield status_sensor(*_known(settings, roles, destinations))
-
-
-def _known(
-    settings: Settings, roles: Roles, destinations: Mapping[str, Destination]
-) -> tuple[Sequence[Entry], Mapping[str, Destination], Path, LedgerResource]:
-    """What the pages of the destinations are made of."""
-    return list(roles.ours.values()), destinations, settings.store.path, LedgerResource.of(settings.ledger)
+        yield status_sensor(list(roles.ours.values()), destinations, settings)
 
 
 def _kept_fresh(entry: Entry, asset: dg.AssetsDefinition) -> dg.AssetsDefinition:

@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, cast
 
 import dagster as dg
@@ -25,7 +24,7 @@ from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import MogulError
 from mogul_assets.messages import sending
 from mogul_assets.messages.message import State
-from mogul_assets.settings import Entry
+from mogul_assets.settings import Entry, Settings, digest_of
 from mogul_assets.store.store import Store, Watermark
 
 STATUS = "status"
@@ -34,6 +33,10 @@ LONGEST = 300
 """Characters of one setting, or one reason."""
 _DATA_VERSION = "dagster/data_version"
 """Dagster's own tag of an observation."""
+_CHANGED = (
+    "mogul.yaml has changed since Dagster loaded it. Runs go by what it says now; schedules, new destinations and this "
+    "page do after *Deployment → Reload all*."
+)
 _LEFT = (State.WAITING, State.FAILED, State.UNKNOWN)
 
 
@@ -48,6 +51,8 @@ class Standing:
     """What keeps it from being delivered to at all."""
     messages: Mapping[State, int] = field(default_factory=dict)
     now: datetime = field(default_factory=sending.now)
+    loaded: bool = True
+    """Whether the file still says what Dagster has loaded."""
 
     @property
     def failed(self) -> dict[str, Watermark]:
@@ -77,7 +82,7 @@ class Standing:
     def page(self) -> str:
         """The page in Markdown. It tells moments, not their age: it changes only when something happened."""
         name = self.entry.name
-        parts = [f"## {name}: {self.word}", self._wrong(), self._deliveries()]
+        parts = [f"## {name}: {self.word}", "" if self.loaded else _CHANGED, self._wrong(), self._deliveries()]
         if self.messages:
             parts.append("Messages: " + ", ".join(f"{self.messages.get(one, 0):,} {one.value}" for one in _LEFT))
         commands = [f"mogul {what} {name}" for what in ("sync", "preview", "destinations test", "destinations edit")]
@@ -125,7 +130,7 @@ class Standing:
 
 
 def status_assets(
-    entries: Sequence[Entry], destinations: Mapping[str, Destination], store: Path, ledger: LedgerResource
+    entries: Sequence[Entry], destinations: Mapping[str, Destination], settings: Settings
 ) -> dg.AssetsDefinition:
     """``<destination>/status`` of all of them; one step, whichever are observed."""
 
@@ -147,7 +152,7 @@ def status_assets(
     def observe_status(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         wanted = [one for one in entries if dg.AssetKey([one.name, STATUS]) in context.selected_asset_keys]
         concerns(context.instance, context.run, *(one.name for one in wanted))
-        for standing in standings(wanted, destinations, store, ledger):
+        for standing in standings(wanted, destinations, settings):
             yield dg.ObserveResult(
                 asset_key=[standing.entry.name, STATUS],
                 metadata=_metadata(standing),
@@ -158,7 +163,7 @@ def status_assets(
 
 
 def status_sensor(
-    entries: Sequence[Entry], destinations: Mapping[str, Destination], store: Path, ledger: LedgerResource
+    entries: Sequence[Entry], destinations: Mapping[str, Destination], settings: Settings
 ) -> dg.SensorDefinition:
     """Observes the pages that are not what they were. Its cursor is their versions, by destination."""
 
@@ -170,7 +175,7 @@ def status_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before: dict[str, str] = json.loads(context.cursor or "{}")
-        found = standings(entries, destinations, store, ledger)
+        found = standings(entries, destinations, settings)
         now = {standing.entry.name: _version(standing) for standing in found}
         changed = [one for one in found if before.get(one.entry.name) != now[one.entry.name]]
         return dg.SensorResult(
@@ -187,11 +192,11 @@ def status_sensor(
     return sensor
 
 
-def standings(
-    entries: Sequence[Entry], destinations: Mapping[str, Destination], store: Path, ledger: LedgerResource
-) -> list[Standing]:
+def standings(entries: Sequence[Entry], destinations: Mapping[str, Destination], settings: Settings) -> list[Standing]:
     """How each of them stands, by what store and ledger know; connects to none."""
-    opened, now, found = Store(store), datetime.now(UTC), []
+    opened, ledger = Store(settings.store.path), LedgerResource.of(settings.ledger)
+    now, found = datetime.now(UTC), []
+    loaded = digest_of(settings.file) == settings.digest
     for entry in entries:
         problem, messages = configuration_problem(destinations[entry.name]), {}
         if entry.habits.messages and not isinstance(destinations[entry.name], Misconfigured):
@@ -205,7 +210,7 @@ def standings(
                 if standing is not None and standing.disabled_at is not None:
                     problem = f"disabled: {standing.disabled_reason} → mogul destinations resume {entry.name}"
         marks = {name: opened.watermark(entry.name, name) for name in entry.datasets}
-        found.append(Standing(entry, marks, problem, messages, now))
+        found.append(Standing(entry, marks, problem, messages, now, loaded))
     return found
 
 

@@ -122,6 +122,19 @@ def test_only_what_has_changed_is_observed_again(project):
     assert observed["warehouse"].metadata["datasets that failed"].value == 1
 
 
+def test_a_page_says_that_it_shows_a_file_that_is_another_by_now(project):
+    _, cursor = looked(project)
+    project.settings.file.write_text(SETTINGS.replace("hour: 6", "hour: 7"))
+    observed, cursor = looked(project, cursor)
+    assert observed.keys() == {"warehouse", "hook", "careless"}
+    for event in observed.values():
+        assert "mogul.yaml has changed since Dagster loaded it" in event.metadata[STATUS].value
+    project.settings.file.write_text(SETTINGS)
+    observed, _ = looked(project, cursor)
+    assert observed.keys() == {"warehouse", "hook", "careless"}
+    assert not any("has changed" in event.metadata[STATUS].value for event in observed.values())
+
+
 def test_the_button_observes_one_of_them(project):
     key = dg.AssetKey(["warehouse", STATUS])
     job = project.definitions.resolve_implicit_global_asset_job_def().get_subset(asset_selection={key})
