@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from mogul_assets.settings import Settings
 from mogul_assets.store import durable
@@ -16,7 +17,9 @@ SECONDS = 30
 """Twice what loading twenty destinations takes on two busy cores."""
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """No proxy of the environment's leads to this machine."""
-_RELOAD = "mutation { reloadWorkspace { __typename ... on Workspace { locationEntries { loadStatus } } } }"
+_RELOAD = """mutation { reloadWorkspace { ... on Workspace { locationEntries {
+  name loadStatus locationOrLoadError { ... on PythonError { message causes { message } } }
+} } } }"""
 
 
 @contextmanager
@@ -41,12 +44,22 @@ def read_again(settings: Settings) -> str:
     request = urllib.request.Request(f"http://{HOST}:{port}/graphql", body, {"Content-Type": "application/json"})
     try:
         with _DIRECT.open(request, timeout=SECONDS) as answer:
-            reloaded = json.load(answer)["data"]["reloadWorkspace"]["__typename"] == "Workspace"
+            problems = list(map(_problem, json.load(answer)["data"]["reloadWorkspace"]["locationEntries"]))
     except (OSError, ValueError, KeyError, TypeError):
-        reloaded = False
-    if not reloaded:
         return f"Dagster on port {port} did not read it: Deployment → Reload all"
-    return f"Dagster on http://{HOST}:{port} has read it"
+    told = "; ".join(f"has not loaded {problem}" for problem in problems if problem)
+    return f"Dagster on http://{HOST}:{port} {told or 'has read it'}"
+
+
+def _problem(location: Mapping[str, Any]) -> str | None:
+    """What keeps a code location from being loaded, in one line: the first of what it began with."""
+    if location["loadStatus"] != "LOADED":
+        return f"{location['name']} yet"
+    error = location["locationOrLoadError"]
+    if not error:
+        return None
+    first = (error["causes"] or [error])[-1]["message"].strip().splitlines()
+    return f"{location['name']}: {first[0] if first else 'it does not say why'}"
 
 
 def _note(settings: Settings) -> Path:

@@ -10,6 +10,17 @@ from urllib.request import Request, urlopen
 import pytest
 from tenacity import Retrying, retry_if_exception_type, retry_if_not_result, stop_after_delay, wait_fixed
 
+OWN = """
+from mogul_assets.definitions import build_definitions
+from mogul_assets.settings import load
+
+settings = load()
+if "cursed" in settings.destinations:
+    raise ValueError("nobody made\\ncursed")
+own = build_definitions(settings)
+"""
+"""Definitions of one's own, which do not take any file that mogul takes."""
+
 ADD = ("destinations", "add", "files", "disk", "--set", "path=out/disk", "--schedule", "daily")
 
 
@@ -26,7 +37,9 @@ def assets(port):
 
 
 @pytest.mark.slow
-def test_a_dagster_that_runs_has_what_was_added(place):
+def test_a_dagster_that_runs_has_what_was_added_or_says_what_keeps_it(place):
+    (place.folder / "own.py").write_text(OWN)
+    (place.folder / "workspace.yaml").write_text("load_from: [{python_file: {relative_path: own.py}}]")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -38,6 +51,9 @@ def test_a_dagster_that_runs_has_what_was_added(place):
         result = place.mogul(*ADD)
         assert f"Dagster on http://127.0.0.1:{port} has read it" in result.stdout
         assert "disk/tags" in assets(port)
+        result = place.mogul("destinations", "add", "files", "cursed", "--set", "path=out/cursed")
+        (line,) = [line for line in result.stdout.splitlines() if "Dagster" in line]
+        assert line == f"Dagster on http://127.0.0.1:{port} has not loaded own.py: ValueError: nobody made"
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=90)
