@@ -113,14 +113,18 @@ def _sql(instance: dg.DagsterInstance) -> "SqlEventLogStorage | None":
 
 def _last(instance: dg.DagsterInstance) -> set[str]:
     """The runs that were the last to bring some partition of some asset."""
+    from dagster._core.storage.event_log.schema import AssetKeyTable as Assets  # noqa: PLC0415 - as above
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as above
 
     log = _sql(instance)
     if log is None:
         return set()
+    # Of an asset that was wiped, Postgres keeps the events.
+    there = sa.select(Assets.c.asset_key).where(Assets.c.last_materialization.is_not(None))
     newest = (
         sa.select(sa.func.max(Events.c.id))
         .where(Events.c.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value)
+        .where(Events.c.asset_key.in_(there))
         .group_by(Events.c.asset_key, Events.c.partition)
     )
     with log.index_connection() as connection:

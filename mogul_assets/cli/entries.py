@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from shlex import quote
 from typing import Protocol
 
 import click
@@ -13,10 +14,11 @@ from mogul_assets import editing, pausing, running
 from mogul_assets.cli import FAILED, OK, Command, shown, values
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations import load_type
-from mogul_assets.destinations.base import Destination, Permission
+from mogul_assets.destinations.base import Destination, Leftover, Permission
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError, MogulError
 from mogul_assets.settings import HABITS, Habits, Settings, parsed
+from mogul_assets.store.store import WATERMARKS
 
 
 @dataclass(frozen=True)
@@ -214,22 +216,46 @@ def when(one: _Timed) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @pass_project
 def remove(project: Project, name: str, *, yes: bool) -> int:
-    """Take the destination NAME out of mogul.yaml. Deletes nothing there, and says what stays and what deletes it."""
-    destination = project.destination(name)
+    """Take the destination NAME out of mogul.yaml. Deletes nothing else; says what stays and what deletes it."""
+    destination, file = project.destination(name), project.settings.file.name
     change = Change.of(project, lambda text: editing.without_entry(text, name))
-    try:
-        left = destination.forget()
-    except MogulError as error:
-        click.echo(f"what lies there cannot be told now: {error}", err=True)
-        left = []
+    left = []
+    for where, lies in (("there", destination.forget), ("here", lambda: _kept(project, name))):
+        try:
+            left += lies()
+        except MogulError as error:
+            click.echo(f"what lies {where} cannot be told now: {error}", err=True)
     if left:
-        shown.table(("what stays", "what deletes it"), ((one.what, one.remove) for one in left))
+        click.echo(f"what stays, and what deletes it once {name} is out of {file}:")
+    for one in left:  # in no table: a command is copied whole
+        click.echo(f"{one.what}\n  {one.remove}")
     if not yes:
-        click.confirm(f"take {name} out of {change.settings.file.name}?", abort=True, err=True)
+        click.confirm(f"take {name} out of {file}?", abort=True, err=True)
     change.write()
-    click.echo(f"{name} is out of {change.settings.file.name}; its history stays in Dagster and in the store.")
+    click.echo(f"{name} is out of {file}")
     click.echo(running.read_again(project.settings))
     return OK
+
+
+def _kept(project: Project, name: str) -> list[Leftover]:
+    """What of a destination is kept here."""
+    from mogul_assets.cli.runs import instance  # noqa: PLC0415 - brings Dagster
+
+    found, marks, place = [], project.store.root / WATERMARKS / name, project.settings.ledger
+    if marks.exists():
+        found.append(Leftover("in the store, what was delivered last", f"rm -r {quote(str(marks))}"))
+    if place.url or (place.path and place.path.exists()):
+        with project.ledger() as ledger:
+            count = sum(ledger.counts(name).values())
+            if count or any(one.name == name for one in ledger.known()):
+                found.append(Leftover(f"in the ledger, {count:,} messages", f"mogul messages remove {name}"))
+    with instance(project) as opened:
+        keys = [quote(key.to_string()) for key in opened.get_asset_keys(prefix=[name])]
+    if keys:
+        wipe = f"DAGSTER_HOME={quote(str(project.home))} dagster asset wipe --noprompt {' '.join(keys)}"
+        what = f"in Dagster, the history of {len(keys)} assets; its runs go by age ({project.settings.retention} days)"
+        found.append(Leftover(what, wipe))
+    return found
 
 
 @click.command(

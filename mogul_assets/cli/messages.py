@@ -12,7 +12,7 @@ import click
 
 from mogul_assets.cli import OK, Command, Group, shown
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.errors import DataRefused
+from mogul_assets.errors import ConfigurationError, DataRefused
 from mogul_assets.messages.ledger import Record
 from mogul_assets.messages.message import State
 
@@ -29,6 +29,7 @@ state_option = click.option(
         "mogul messages show msg_4f1c…": "one, with what it says and every try",
         "mogul messages retry hook --state failed": "try again what was given up",
         "mogul messages export hook > hook.csv": "all of them, for a spreadsheet",
+        "mogul messages remove hook": "what is left of a destination that is gone",
     },
 )
 def command() -> None:
@@ -160,6 +161,26 @@ def export(project: Project, destination: str | None, *, states: tuple[str, ...]
     _known(project, destination)
     with project.ledger() as opened:
         _csv(opened.records(destination, [State(each) for each in states], payloads=payloads), payloads=payloads)
+    return OK
+
+
+@command.command(
+    cls=Command,
+    short_help="Forget those of a destination that is gone.",
+    examples={"mogul messages remove hook": "after  mogul destinations remove hook"},
+)
+@click.argument("destination")
+@pass_project
+def remove(project: Project, destination: str) -> int:
+    """Remove all messages of DESTINATION, which is in mogul.yaml no more. One of its name begins anew."""
+    if destination in project.settings.destinations:
+        raise ConfigurationError(
+            f"{destination} is in {project.settings.file.name}: what it was told would be told again",
+            remedy=f"mogul destinations remove {destination}",
+        )
+    _known(project, destination)
+    with project.ledger() as opened:
+        click.echo(f"{opened.remove(destination):,} messages of {destination} are removed")
     return OK
 
 

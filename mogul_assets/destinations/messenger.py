@@ -246,12 +246,7 @@ class Messenger(Destination):
         return f"mend the receiver, then  mogul destinations resume {self.name}"
 
     def forget(self) -> list[Leftover]:
-        return [
-            Leftover(
-                what="what was sent, at its receivers, and its messages in the ledger",
-                remove="delete the former there; the latter go with age (retention)",
-            )
-        ]
+        return [Leftover("what was sent, at its receivers", "delete it there")]
 
     def remains(self, datasets: Sequence[str]) -> list[Leftover]:
         return [Leftover("what was sent", "its receivers have it: ask them")] if datasets else []

@@ -63,6 +63,13 @@ class Standings(Database):
                 connection.execute(table.update().where(column == before).values({column: name}))
         return True
 
+    def remove(self, destination: str) -> int:
+        """Forget that there was a destination, and all its messages; how many there were."""
+        with self._transaction(destination) as connection:
+            gone = connection.execute(MESSAGE.delete().where(MESSAGE.c.destination == destination))
+            connection.execute(DESTINATION.delete().where(DESTINATION.c.name == destination))
+        return gone.rowcount
+
     def _standing(self, connection: Connection, name: str, now: datetime) -> Standing:
         row = connection.execute(sa.select(DESTINATION).where(DESTINATION.c.name == name)).one_or_none()
         if row is None:

@@ -70,6 +70,13 @@ def test_runs_go_with_all_they_wrote_but_those_that_were_the_last_of_a_month(kep
     assert set(kept.get_materialized_partitions(dg.AssetKey("months"))) == {"january", "february"}
 
 
+def test_the_last_run_of_what_was_wiped_goes_too(kept, store):
+    gone = brings(kept, "january")
+    kept.wipe_assets([dg.AssetKey("months")])
+    assert purge(kept, store, None, before=LATER).runs == 1
+    assert not kept.has_run(gone)
+
+
 def test_what_is_under_way_stays_however_old(kept, store):
     run = create_run_for_test(kept, status=dg.DagsterRunStatus.STARTED)
     assert purge(kept, store, None, before=LATER).runs == 0

@@ -1,11 +1,18 @@
 """``mogul destinations``: what changes mogul.yaml, and what it shows of one entry."""
 
 import json
+import shlex
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from mogul_assets.definitions import build_definitions
 from mogul_assets.destinations.objects import LOG
+from mogul_assets.messages.ledger import Ledger
 from mogul_assets.settings import load
 from mogul_assets.store.store import Store
 from mogul_assets_tests.cli.conftest import DESTINATIONS, SANDBOX, complaint
@@ -53,6 +60,40 @@ def test_what_is_removed_says_what_stays_and_goes_from_the_file_alone(commented)
     assert (commented.folder / "out/files").exists()
     lines = text_of(commented).splitlines()
     assert lines == [line for line in COMMENTED.splitlines() if line not in LAKE]
+
+
+def watermarks(place):
+    return {path.name for path in (place.folder / "out/store/watermarks").iterdir()}
+
+
+def histories(place):
+    """The destinations that Dagster has a history of."""
+    with dg.DagsterInstance.from_config(str(place.folder)) as instance:
+        return {key.path[0] for key in instance.get_asset_keys()} & {"warehouse", "lake"}
+
+
+@pytest.mark.slow
+def test_what_stays_is_deleted_by_the_commands_that_it_says(synced):
+    assert (watermarks(synced), histories(synced)) == ({"warehouse", "lake"}, {"warehouse", "lake"})
+    result = synced.mogul("destinations", "remove", "lake", "--yes")
+    commands = [line for line in result.stdout.splitlines() if line.startswith("  ")]
+    assert {shlex.split(line)[0] for line in commands} == {"rm", f"DAGSTER_HOME={synced.folder}"}
+    for command in commands:
+        subprocess.run(["sh", "-c", command], check=True, env={"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin"})
+    assert (watermarks(synced), histories(synced)) == ({"warehouse"}, {"warehouse"})
+    assert not [path for path in (synced.folder / "out/files").rglob("*") if path.is_file()]
+
+
+def test_where_little_was_known_of_it_little_stays(commented):
+    ledger = commented.folder / "out/ledger.db"
+    assert "ledger" not in commented.mogul("destinations", "remove", "hook", input_="n\n").stdout
+    assert not ledger.exists()
+    with Ledger.at(ledger) as opened:
+        opened.standing("hook", datetime.now(UTC))
+    told = commented.mogul("destinations", "remove", "hook", "--yes").stdout
+    assert "  mogul messages remove hook\n" in told
+    assert "watermarks" not in told
+    assert "dagster" not in told
 
 
 LAKE = COMMENTED.splitlines()[5:10]

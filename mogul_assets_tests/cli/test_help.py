@@ -12,7 +12,7 @@ DESTINATIONS = tuple(
     f"destinations {name}"
     for name in ("list", "show", "add", "edit", "grants", "test", "pause", "resume", "remove", "schema")
 )
-MESSAGES = tuple(f"messages {name}" for name in ("list", "show", "retry", "export"))
+MESSAGES = tuple(f"messages {name}" for name in ("list", "show", "retry", "export", "remove"))
 
 
 @pytest.mark.parametrize("command", [*COMMANDS, *DESTINATIONS, *MESSAGES])

@@ -155,3 +155,16 @@ def test_a_replay_says_first_how_many_messages_that_are(hooked, receiver, stored
     assert len(waiting) == count + 1
     again = hooked.mogul(*span, input_="n\n")
     assert again.stdout.startswith("0 messages")
+
+
+def test_messages_of_a_destination_are_removed_once_it_is_gone_from_the_file(hooked):
+    refused = hooked.mogul("messages", "remove", "hook")
+    assert refused.exit_code == 2
+    assert "mogul destinations remove hook" in complaint(refused)
+    told = hooked.mogul("destinations", "remove", "hook", "--yes").stdout
+    assert "4 messages" in told
+    assert "  mogul messages remove hook\n" in told
+    removed = hooked.mogul("messages", "remove", "hook")
+    assert (removed.exit_code, removed.stdout) == (0, "4 messages of hook are removed\n")
+    assert listed(hooked) == []
+    assert hooked.mogul("messages", "remove", "hook").exit_code == 2

@@ -472,6 +472,17 @@ def test_a_subject_is_written_down_once(ledger):
     assert ledger.enqueue(HOOK, [recap], NOW) == 0
 
 
+def test_a_destination_is_removed_with_all_its_messages_and_no_other_is(ledger):
+    look(ledger, news("one"))
+    take(ledger, answer=FAILED)
+    ledger.standing("other", NOW)
+    ledger.enqueue("other", [Draft("movement", "two", b"words", NOW)], NOW)
+    assert ledger.remove(HOOK) == 1
+    assert [one.name for one in ledger.known()] == ["other"]
+    assert [one.subject for one in ledger.records()] == ["two"]
+    assert ledger.remove(HOOK) == 0
+
+
 def test_of_a_message_that_is_none_says_so(ledger):
     with pytest.raises(DataRefused, match="there is no message 'msg_x'"):
         ledger.record("msg_x")
