@@ -17,10 +17,10 @@ from pathlib import Path
 
 from mogul_assets.account.rates import EcbRates
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.refresh import EDITED, GONE
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, live, serve
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import Month
 from mogul_assets_tests.refresh import runs
 
 NOW = datetime(2025, 10, 30, 6, tzinfo=UTC)

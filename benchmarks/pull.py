@@ -46,9 +46,9 @@ def ours(url, folder, *, limits=False):
     from mogul_assets import refresh
     from mogul_assets.account.client import Client, Limits
     from mogul_assets.account.reader import Account
+    from mogul_assets.catalog.window import BEGINNING, Month, Window
     from mogul_assets.store.store import Store
     from mogul_assets.store.table import new_generation
-    from mogul_assets.store.window import BEGINNING, Month, Window
 
     pace = Limits() if limits else Limits(requests_per_second=100_000)
     account = Account(Client.shared(url, "sandbox", pace), since=Month(2020, 1))

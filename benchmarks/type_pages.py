@@ -24,6 +24,7 @@ from mogul_assets import refresh
 from mogul_assets.account.client import Client, Limits
 from mogul_assets.account.reader import Account
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
 from mogul_assets.store import tolerant
@@ -31,7 +32,6 @@ from mogul_assets.store.shape import typed_schema
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import new_generation
 from mogul_assets.store.typing import Typist
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 LISTS = ("customers", "invoices", "activities")
 

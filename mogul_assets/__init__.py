@@ -2,7 +2,7 @@
 
 Layers, each importing only those before it::
 
-    catalog  ←  account, store  ←  calculated, destinations  ←  assets  ←  automation  ←  definitions, cli
+    catalog ← account ← store ← calculated, messages ← destinations ← assets ← automation ← definitions, cli
 
 ``sandbox`` stands apart: a pretend account behind ChartMogul's own API. Nothing is re-exported here, so
 that importing the package costs nothing.

@@ -23,12 +23,12 @@ from mogul_assets.account.pages import Gathered, PageSink
 from mogul_assets.account.reader import Account
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS, MRR_MOVEMENTS
+from mogul_assets.catalog.window import BEGINNING, CLOCKS_APART, Month, Window
 from mogul_assets.errors import StoreDamaged
 from mogul_assets.refresh import Progress
 from mogul_assets.store.shape import typed_columns
 from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
-from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 
 CUSTOMERS = "customers"
 GROWING = tuple(name for name, listing in LISTS.items() if listing.newest_first)

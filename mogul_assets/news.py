@@ -17,13 +17,13 @@ from mogul_assets.account.pages import Gathered, Page
 from mogul_assets.account.reader import Account
 from mogul_assets.calculated.movements import IDENTITY, encoded, movements
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, MOVEMENT_NEWS, MRR_MOVEMENTS
+from mogul_assets.catalog.window import BEGINNING, Window
 from mogul_assets.errors import StoreBusy
 from mogul_assets.refresh import known_account, register, standing, type_pages, working
 from mogul_assets.store import durable, settle
 from mogul_assets.store.sql import literal, parquet, quoted
 from mogul_assets.store.store import NEWS_LOCK, Store, group_of
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import BEGINNING, Window
 
 LOOK_BACK = timedelta(hours=48)
 """How far before the last look movements are read again: sources import late, and amounts are corrected."""

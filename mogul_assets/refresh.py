@@ -47,6 +47,7 @@ from mogul_assets.catalog.datasets import (
     MOVEMENT_NEWS,
     MRR_MOVEMENTS,
 )
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import AccountRefused, DataRefused, StoreDamaged, StoreUnwritable
 from mogul_assets.store import durable, settle
 from mogul_assets.store.settle import Unique
@@ -56,7 +57,6 @@ from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
 from mogul_assets.store.table import DataFile, Table, new_generation
 from mogul_assets.store.tolerant import Rejected
 from mogul_assets.store.typing import Report, Typist
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 Progress = Callable[[int, int | None], None]
 

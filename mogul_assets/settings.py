@@ -24,9 +24,9 @@ from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.reader import ReaderError
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.guard import SHARE, share_of
-from mogul_assets.store.window import Month
 from mogul_assets.timetable import NAMED_SCHEDULES, REAL_TIME, Timetable, cron_of, is_time_zone
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.store.table import DataFile, Table, new_generation
-from mogul_assets.store.window import Month, Window
 
 
 def table_of(

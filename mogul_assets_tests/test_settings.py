@@ -7,10 +7,10 @@ import pytest
 from dagster._utils.schedules import is_valid_cron_schedule
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Secret, load
-from mogul_assets.store.window import Month
 from mogul_assets.timetable import _is_cron
 
 SANDBOX = "account: {sandbox: true}\n"

@@ -24,8 +24,8 @@ from mogul_assets.account.chains import together
 from mogul_assets.account.client import Client, Incomplete, Limits, Tally
 from mogul_assets.account.landing import ReadSummary
 from mogul_assets.account.pages import Page, PageSink
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.errors import AccountRefused
-from mogul_assets.store.window import Month, Window
 
 ECB_HISTORY = "https://www.ecb.europa.eu/stats/eurofxref/eurofxref-hist.zip"
 OPEN_EXCHANGE_RATES = "https://openexchangerates.org/api"

@@ -19,8 +19,8 @@ from mogul_assets.account.lists import LISTS, PAGE_ROWS, SINGLES, Listing
 from mogul_assets.account.pages import Page, PageSink
 from mogul_assets.account.timeline import Timeline
 from mogul_assets.catalog.metrics import MonthlyMrr
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import AccountRefused
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 
 @dataclass(frozen=True, slots=True)

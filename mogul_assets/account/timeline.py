@@ -25,8 +25,8 @@ from mogul_assets.account.chains import RESTARTS, Astray, Unfiltered
 from mogul_assets.account.client import Answer, Client, Refusal
 from mogul_assets.account.landing import Landing
 from mogul_assets.account.lists import LISTS, PAGE_ROWS, Envelope
+from mogul_assets.catalog.window import BEGINNING, Window
 from mogul_assets.errors import AccountInconsistent
-from mogul_assets.store.window import BEGINNING, Window
 
 DAY = timedelta(days=1)
 SECOND = timedelta(seconds=1)

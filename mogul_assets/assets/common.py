@@ -14,11 +14,11 @@ import dagster as dg
 from mogul_assets.account.client import Client, Limits
 from mogul_assets.account.rates import EcbRates, OpenExchangeRates, RateProvider
 from mogul_assets.account.reader import Account
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.errors import AccountUnavailable, MogulError, TerminalError, kind_of
 from mogul_assets.settings import AccountSettings, Secret, Settings
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table, new_generation
-from mogul_assets.store.window import Month, Window
 
 SANDBOX_KEY = "sandbox"
 

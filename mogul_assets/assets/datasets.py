@@ -28,10 +28,10 @@ from mogul_assets.calculated.waterfall import as_markdown, waterfall
 from mogul_assets.catalog.columns import Column, Dataset, Kind
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, CUSTOMERS, DATASETS, MRR_MOVEMENTS
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import Month
 from mogul_assets.store.shape import typed_datasets
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Month
 
 RECONCILIATION = "reconciliation"
 QUARANTINE = ("quarantine", "No more rows are unreadable than the limit in mogul.yaml allows.", True)

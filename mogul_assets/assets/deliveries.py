@@ -19,6 +19,7 @@ from mogul_assets.assets.common import StoreResource, failures, months, rows_by_
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations import TYPES
 from mogul_assets.destinations.base import Delivered, Destination, Outcome
 from mogul_assets.destinations.configured import Misconfigured
@@ -38,7 +39,6 @@ from mogul_assets.refresh import standing
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Month
 
 TABLES = "store_tables"
 KINDS = {"files": "parquet", "azure_blob": "azure"}

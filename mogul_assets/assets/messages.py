@@ -28,13 +28,13 @@ from mogul_assets.assets.deliveries import (
     tell,
 )
 from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations.base import Delivered, Destination
 from mogul_assets.errors import DestinationDisabled
 from mogul_assets.refresh import standing
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import group_of
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Month
 
 REAL_TIME = "real_time"
 STARTED_BY_SENSOR = "dagster/sensor_name"

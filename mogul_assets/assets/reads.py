@@ -12,9 +12,9 @@ from mogul_assets import incremental, refresh
 from mogul_assets.account.reader import AccountInfo
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
 from mogul_assets.catalog.reads import READS, Read
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import MogulError
 from mogul_assets.store.store import RawRead, Store
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 GROUP = "account"
 WARNINGS = "warnings"

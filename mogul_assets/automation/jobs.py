@@ -17,10 +17,10 @@ from mogul_assets.assets.deliveries import (
 )
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import Month
 from mogul_assets.errors import MogulError
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import Month
 
 REFRESH = "refresh"
 NEWS = "news"

@@ -17,6 +17,7 @@ from mogul_assets.assets.deliveries import NEWS_ASSET, delivery_key
 from mogul_assets.automation.jobs import NEWS, delivery
 from mogul_assets.automation.retention import forget_run
 from mogul_assets.automation.runs import served, under_way
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import MogulError
 from mogul_assets.messages import sending
@@ -24,7 +25,6 @@ from mogul_assets.messages.ledger import Ledger, Standing
 from mogul_assets.news import LOOK_BACK, seen_at
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import Month
 
 INTERVAL = timedelta(seconds=15)
 """How often the account is looked at: four requests a minute of the 2,400 that it allows."""

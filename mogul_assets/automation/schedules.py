@@ -13,10 +13,10 @@ from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.jobs import REFRESH, delivery, refresh_range
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.errors import MogulError
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import Month
 from mogul_assets.timetable import Timetable, cron_of
 
 TICK = "mogul/tick"

@@ -20,11 +20,11 @@ from mogul_assets.assets.deliveries import AGAIN_AFTER, ATTEMPT
 from mogul_assets.automation.jobs import REFRESH, delivery
 from mogul_assets.automation.runs import served, under_way
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.errors import MogulError
 from mogul_assets.messages import sending
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store, Watermark, group_of
-from mogul_assets.store.window import Month
 
 RETRIES = "retries"
 INTERVAL = timedelta(seconds=30)

@@ -12,8 +12,8 @@ from zoneinfo import ZoneInfo
 import duckdb
 
 from mogul_assets.catalog.metrics import MonthlyMrr
+from mogul_assets.catalog.window import Month
 from mogul_assets.store.sql import quoted
-from mogul_assets.store.window import Month
 
 REPORTED_AS = {
     "new_biz": "new_business",

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mogul_assets.catalog.datasets import CUSTOMER, MOVEMENT_TYPES
+from mogul_assets.catalog.window import Month
 from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Month
 
 MONTHS = 12
 

@@ -7,11 +7,11 @@ import click
 from mogul_assets import alerts
 from mogul_assets.alerts import Incident, Notice
 from mogul_assets.automation.alerts import tell
+from mogul_assets.catalog.window import BEGINNING
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations.configured import configured
 from mogul_assets.errors import ConfigurationError, MogulError
-from mogul_assets.store.window import BEGINNING
 
 
 @click.command(

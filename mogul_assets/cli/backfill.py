@@ -13,12 +13,12 @@ from mogul_assets.assets.reads import GROUP
 from mogul_assets.automation.jobs import REFRESH, deliver_job_name, partition_range
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.cli import Command, pretend, shown
 from mogul_assets.cli.project import MONTH, Project, pass_project
 from mogul_assets.cli.runs import Ran, instance, run
 from mogul_assets.cli.sync import allowing_loss, deliveries, due, told
 from mogul_assets.settings import Entry
-from mogul_assets.store.window import Month
 
 WINDOWED: tuple[Dataset, ...] = tuple(dataset for dataset in DATASETS.values() if dataset.window is not None)
 READ = (

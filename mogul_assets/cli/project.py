@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mogul_assets.catalog.window import Month
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import Entry, Settings, load
 from mogul_assets.store import durable
-from mogul_assets.store.window import Month
 
 if TYPE_CHECKING:
     import dagster as dg

@@ -19,11 +19,11 @@ from mogul_assets.automation.jobs import (
     partition_range,
     refresh_range,
 )
+from mogul_assets.catalog.window import Month
 from mogul_assets.cli import FAILED, OK, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.runs import Ran, instance, run
 from mogul_assets.settings import Entry
-from mogul_assets.store.window import Month
 
 
 @click.command(

@@ -13,11 +13,11 @@ from dagster import Config, ConfigurableResource
 from pydantic import Field
 
 from mogul_assets import settings
+from mogul_assets.catalog.window import Window
 from mogul_assets.destinations.choice import Choice
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.person import Person
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Window
 
 
 class Secret(settings.Secret, Config):

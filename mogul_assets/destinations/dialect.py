@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 import pyarrow as pa
 
 from mogul_assets.catalog.columns import Kind
+from mogul_assets.catalog.window import BEGINNING
 from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint, is_json
@@ -19,7 +20,6 @@ from mogul_assets.destinations.log import KEPT, LOST, Entry
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.sql import literal
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import BEGINNING
 
 LOG = "mogul_deliveries"
 CREATED = "created"

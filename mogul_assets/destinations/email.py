@@ -22,6 +22,7 @@ from mogul_assets.destinations.base import Capabilities, Destination, Leftover, 
 from mogul_assets.destinations.formats import Part
 from mogul_assets.destinations.messenger import Messenger
 from mogul_assets.destinations.objects import ObjectStore
+from mogul_assets.destinations.spreadsheets import spreadsheets
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable, MogulError
 from mogul_assets.messages import mail, sending, smtp
@@ -30,7 +31,6 @@ from mogul_assets.messages.message import Answer, Draft, Message, Outcome
 from mogul_assets.messages.periods import SUNDAY, Period, last_period
 from mogul_assets.messages.recap import NEEDED, recap
 from mogul_assets.messages.sending import Policy, Send
-from mogul_assets.messages.spreadsheets import spreadsheets
 from mogul_assets.store.table import Table
 
 MOVEMENTS = "mrr_movements"

@@ -32,9 +32,9 @@ from mogul_assets.destinations.base import (
 from mogul_assets.destinations.intercom_contacts import Change, Customer, Index, Key, Reason, index, keys
 from mogul_assets.destinations.intercom_elements import ELEMENTS, LAST_UPDATED, Value, attribute, cut, shown, wanted
 from mogul_assets.destinations.messenger import LedgerResource
+from mogul_assets.destinations.spreadsheets import spreadsheets
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.errors import ConfigurationError, DestinationRefused, MogulError
-from mogul_assets.messages.spreadsheets import spreadsheets
 from mogul_assets.store.table import BATCH_ROWS, DataFile, Table
 
 if TYPE_CHECKING:

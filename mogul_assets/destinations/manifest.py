@@ -8,10 +8,10 @@ from datetime import datetime
 import msgspec
 import pyarrow as pa
 
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint, is_json
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.table import DataFile, Table
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 NAME = "manifest.json"
 

@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
+from mogul_assets.catalog.window import CLOCKS_APART
 from mogul_assets.messages.ledger_claims import Claims
 from mogul_assets.messages.ledger_forgetting import Forgetting
 from mogul_assets.messages.ledger_records import Attempt, Record, Records
@@ -26,7 +27,6 @@ from mogul_assets.messages.ledger_standing import Standing
 from mogul_assets.messages.message import Draft, News, State
 from mogul_assets.messages.recognition import CHUNK, chunks, matched
 from mogul_assets.messages.tables import DESTINATION, MESSAGE, OPEN
-from mogul_assets.store.window import CLOCKS_APART
 
 LATE = timedelta(hours=12)
 """How long before the last look at the account a movement may be dated and still be news: ChartMogul's rule."""

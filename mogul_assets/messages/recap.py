@@ -10,11 +10,11 @@ import duckdb
 import pyarrow as pa
 
 from mogul_assets.catalog.datasets import CUSTOMER, MOVEMENT_TYPES
+from mogul_assets.catalog.window import BEGINNING, Window
 from mogul_assets.messages.money import spoken
 from mogul_assets.messages.periods import Period
 from mogul_assets.store.sql import connect, parquet
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import BEGINNING, Window
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, KNOWN, SOURCE_CUSTOMERS
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import Month
 from mogul_assets.errors import StoreBusy
 from mogul_assets.store import durable, settle, tolerant
 from mogul_assets.store.person import Person, own_ids
@@ -37,7 +38,6 @@ from mogul_assets.store.sql import parquet, quoted
 from mogul_assets.store.store import INCIDENTS, NEWS_LOCK, WATERMARKS, Store, group_of
 from mogul_assets.store.table import DataFile, Table, generation_after, new_generation
 from mogul_assets.store.values import Refused
-from mogul_assets.store.window import Month
 
 PERSONAL: Mapping[str, Dataset] = {name: dataset for name, dataset in KNOWN.items() if dataset.about is not None}
 """The datasets whose rows are a customer's."""

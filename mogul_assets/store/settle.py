@@ -20,10 +20,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mogul_assets.catalog.columns import Dataset
+from mogul_assets.catalog.window import Month
 from mogul_assets.store.shape import SEQUENCE
 from mogul_assets.store.sql import connect, literal, quoted
 from mogul_assets.store.table import DataFile
-from mogul_assets.store.window import Month
 
 GROUP_ROWS = 65_536
 MEMORY = "256MB"

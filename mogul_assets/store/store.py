@@ -28,13 +28,13 @@ import pyarrow.parquet as pq
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.columns import Dataset, Group
 from mogul_assets.catalog.datasets import DATASETS, KNOWN, MOVEMENT_NEWS
+from mogul_assets.catalog.window import BEGINNING, CLOCKS_APART, Month, Window
 from mogul_assets.errors import StoreBusy, StoreDamaged, StoreTooNew
 from mogul_assets.guard import loss
 from mogul_assets.store import durable, raw
 from mogul_assets.store.raw import RawWriter
 from mogul_assets.store.table import DataFile, Table
 from mogul_assets.store.tolerant import Rejected
-from mogul_assets.store.window import BEGINNING, CLOCKS_APART, Month, Window
 
 _T = TypeVar("_T")
 

@@ -12,7 +12,7 @@ from secrets import token_hex
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mogul_assets.store.window import Month, Window
+from mogul_assets.catalog.window import Month, Window
 
 BATCH_ROWS = 65_536
 

@@ -5,8 +5,8 @@ import pytest
 
 from mogul_assets.account.client import Client
 from mogul_assets.account.reader import Account
+from mogul_assets.catalog.window import Month
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
-from mogul_assets.store.window import Month
 from mogul_assets_tests.account.peers import EAGER
 
 NOW = datetime(2026, 10, 20, 9, tzinfo=UTC)

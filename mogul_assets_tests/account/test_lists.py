@@ -12,8 +12,8 @@ from mogul_assets.account.chains import NeedsWhole
 from mogul_assets.account.landing import PAGES_AHEAD
 from mogul_assets.account.lists import LISTS, PAGE_ROWS, digest
 from mogul_assets.account.reader import Account
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import AccountInconsistent, AccountRefused, AccountUnavailable
-from mogul_assets.store.window import BEGINNING, Month, Window
 from mogul_assets_tests.account.peers import EAGER, Basket, answering, connected
 
 SINCE = Month(2010, 1)

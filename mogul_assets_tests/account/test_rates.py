@@ -12,8 +12,8 @@ from aiohttp import web
 from currency_converter import CurrencyConverter
 
 from mogul_assets.account.rates import BUNDLED, EcbRates, OpenExchangeRates
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import AccountRefused, AccountUnavailable
-from mogul_assets.store.window import BEGINNING, Month, Window
 from mogul_assets_tests.account.peers import EAGER, Basket, answering
 
 TODAY = date(2026, 10, 30)

@@ -11,9 +11,9 @@ import pytest
 from mogul_assets.account.reader import Account
 from mogul_assets.catalog.metrics import MonthlyMrr
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import AccountInconsistent, AccountRefused
 from mogul_assets.sandbox import NO_LIMITS, Fault, Limits, Sandbox, generate, serve
-from mogul_assets.store.window import BEGINNING, Month, Window
 from mogul_assets_tests.account.conftest import NOW, SINCE
 from mogul_assets_tests.account.peers import Basket, connected
 

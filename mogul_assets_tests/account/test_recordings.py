@@ -10,7 +10,7 @@ from mogul_assets.account import answers
 from mogul_assets.account.lists import LISTS
 from mogul_assets.account.reader import Account
 from mogul_assets.catalog.metrics import MonthlyMrr
-from mogul_assets.store.window import BEGINNING, Month, Window
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets_tests.account.peers import Basket, answering, connected
 
 RECORDINGS = Path(__file__).parents[3] / "shared" / "fixtures"

@@ -17,13 +17,13 @@ from mogul_assets.assets.deliveries import delivery_key
 from mogul_assets.automation.jobs import RANGE_START, deliver_range, partition_range
 from mogul_assets.automation.sensors import on_refresh_sensor
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.cli import main
 from mogul_assets.definitions import build_definitions
 from mogul_assets.destinations.configured import Misconfigured, configured
 from mogul_assets.errors import ConfigurationError
 from mogul_assets.settings import load
 from mogul_assets.store.person import Person
-from mogul_assets.store.window import Month
 from mogul_assets_tests.destinations.test_email import attached
 from mogul_assets_tests.peers.smtp import PASSWORD, SECRET, USER, serving
 from mogul_assets_tests.project import NOW, Project, failures_of

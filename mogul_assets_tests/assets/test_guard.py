@@ -9,11 +9,11 @@ import pytest
 
 from mogul_assets.automation.jobs import partition_range
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.guard import loss, share_of
 from mogul_assets.settings import load
 from mogul_assets.store import settle
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import Month
 from mogul_assets_tests.project import NOW, Project, failures_of
 
 THIS = Month.of(NOW)

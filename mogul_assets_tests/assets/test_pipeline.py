@@ -19,8 +19,8 @@ from mogul_assets.assets.deliveries import DestinationIOManager
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations.duckdb import DuckDBDestination
-from mogul_assets.store.window import Month
 from mogul_assets_tests.project import NOW, Project, failures_of
 
 

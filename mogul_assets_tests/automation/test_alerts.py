@@ -14,11 +14,11 @@ from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.alerts import alerts_sensor
 from mogul_assets.automation.freshness import LATE
 from mogul_assets.automation.jobs import partition_range, refresh_range
+from mogul_assets.catalog.window import Month
 from mogul_assets.cli.backfill import READ
 from mogul_assets.destinations.configured import configured
 from mogul_assets.settings import load
 from mogul_assets.store.store import Watermark
-from mogul_assets.store.window import Month
 from mogul_assets_tests.automation.conftest import SHELVED, started, tick
 from mogul_assets_tests.cli.conftest import Place
 from mogul_assets_tests.peers import slack as slack_peer

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START, REFRESH
+from mogul_assets.catalog.window import Month
 from mogul_assets.store.store import Watermark
-from mogul_assets.store.window import Month
 from mogul_assets_tests.automation.conftest import SHELVED, datasets, started, tick
 from mogul_assets_tests.project import NOW
 

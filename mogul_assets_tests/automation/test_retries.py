@@ -11,7 +11,7 @@ from mogul_assets.assets.deliveries import ATTEMPT
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START, deliver_job
 from mogul_assets.automation.runs import PROCESS, process
 from mogul_assets.automation.sensors import retries_sensor
-from mogul_assets.store.window import Month
+from mogul_assets.catalog.window import Month
 from mogul_assets_tests.automation.conftest import SHELVED, datasets, started, tick
 from mogul_assets_tests.project import NOW
 

@@ -16,9 +16,9 @@ from mogul_assets.assets.reads import NOT_OLDER_THAN
 from mogul_assets.automation.freshness import LATE
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START
 from mogul_assets.automation.schedules import last_tick, served_tick
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.store.store import Store, Watermark
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.automation.conftest import datasets
 from mogul_assets_tests.project import NOW, SETTINGS, Project

@@ -18,7 +18,7 @@ from mogul_assets.calculated.reconciliation import (
 )
 from mogul_assets.catalog.datasets import CUSTOMERS, MRR_MOVEMENTS
 from mogul_assets.catalog.metrics import MonthlyMrr
-from mogul_assets.store.window import Month
+from mogul_assets.catalog.window import Month
 from mogul_assets_tests.calculated.relations import moment, relate, shared
 
 APRIL, MAY = date(2022, 4, 1), date(2022, 5, 1)

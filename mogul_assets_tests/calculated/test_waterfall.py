@@ -4,10 +4,10 @@ import pytest
 
 from mogul_assets.calculated.waterfall import as_markdown, waterfall
 from mogul_assets.catalog.datasets import MOVEMENT_TYPES, MRR_MOVEMENTS
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.messages import recap
 from mogul_assets.messages.periods import last_period
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.project import NOW
 from mogul_assets_tests.tables import table_of
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from mogul_assets.catalog.window import Month
 from mogul_assets.cli import main
-from mogul_assets.store.window import Month
 
 THIS = Month.of(datetime.now(UTC))
 SINCE = THIS.plus(-2)

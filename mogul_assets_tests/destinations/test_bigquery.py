@@ -16,13 +16,13 @@ import pytest
 from google.api_core.exceptions import NotFound
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations import bigquery_session, warehouse
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.bigquery import _PERMISSIONS, DIALECT, BigQueryDestination
 from mogul_assets.destinations.bigquery_errors import REASONS, TELLING
 from mogul_assets.destinations.configured import settings_of
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.destinations.test_contract import dated, movements, on

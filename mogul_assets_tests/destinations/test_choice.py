@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import BEGINNING, Window
 from mogul_assets.destinations import TYPES, load_type
 from mogul_assets.destinations.choice import (
     OF_CUSTOMERS,
@@ -24,7 +25,6 @@ from mogul_assets.destinations.configured import Misconfigured, configured, sett
 from mogul_assets.errors import StoreDamaged
 from mogul_assets.settings import CHOICE, load
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import BEGINNING, Window
 from mogul_assets_tests.docs.pages import page
 from mogul_assets_tests.tables import rows_of, table_of
 

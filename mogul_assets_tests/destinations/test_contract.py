@@ -12,11 +12,11 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations import snowflake, warehouse
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.errors import DestinationRefused, StoreDamaged
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
 from mogul_assets_tests.destinations.place import DISK, JSON_NULL, JSON_TEXT
 from mogul_assets_tests.tables import rows_of

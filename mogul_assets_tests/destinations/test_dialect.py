@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pytest
 
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.destinations.dialect import Held, There, ascii_lower, ascii_upper, kind_of, utc
 from mogul_assets.destinations.snowflake import DIALECT
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 NOW = datetime(2026, 11, 23, 5, 6, 7, tzinfo=UTC)
 NAMESPACE = ("db", "schema")

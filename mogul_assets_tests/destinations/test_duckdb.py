@@ -12,10 +12,10 @@ import pyarrow as pa
 import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations.duckdb import DuckDBDestination
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, StoreDamaged
 from mogul_assets.store.table import Table, new_generation
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
 from mogul_assets_tests.tables import table_of
 

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from filelock import FileLock
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations.files import FilesDestination, Folder
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable, StoreDamaged
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
 from mogul_assets_tests.destinations.place import delivered
 

@@ -10,10 +10,10 @@ import pyarrow as pa
 import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.errors import DestinationRefused, StoreDamaged
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
 from mogul_assets_tests.destinations.place import HISTORY
 from mogul_assets_tests.destinations.places import PLACES

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests import killing
 from mogul_assets_tests.destinations.place import DISK, Place, State
 from mogul_assets_tests.tables import table_of

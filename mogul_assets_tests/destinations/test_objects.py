@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations import load_type, objects
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.files import FilesDestination
 from mogul_assets.errors import ConfigurationError, DestinationRefused, DestinationUnavailable
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.object_places import PREFIX
 from mogul_assets_tests.destinations.place import delivered
 from mogul_assets_tests.destinations.places import PLACES

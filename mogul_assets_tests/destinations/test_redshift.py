@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from dagster_aws.redshift import RedshiftClientResource
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations import redshift as module
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.configured import settings_of
@@ -26,7 +27,6 @@ from mogul_assets.destinations.redshift import DIALECT, RedshiftDestination
 from mogul_assets.destinations.redshift_errors import S3_CODES, STATES, TEXTS, database_error, s3_error
 from mogul_assets.destinations.warehouse import Conflict
 from mogul_assets.errors import DestinationRefused, DestinationUnavailable
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.peers import redshift, servers

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from dagster_snowflake import SnowflakeResource
 from pydantic import ValidationError
 
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations import warehouse
 from mogul_assets.destinations.base import Outcome, Secret
 from mogul_assets.destinations.configured import settings_of
@@ -32,7 +33,6 @@ from mogul_assets.errors import (
     DestinationUnavailable,
     DestinationUnreachable,
 )
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.peers import bigquery, gcs, snowflake

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from mogul_assets.catalog.columns import Kind
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.errors import DestinationRefused, StoreDamaged
 from mogul_assets.store.table import new_generation
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.destinations.place import Place, Spot
 from mogul_assets_tests.destinations.places import PLACES
 from mogul_assets_tests.destinations.test_contract import damaged, dated, movements, on

@@ -8,8 +8,8 @@ import duckdb
 import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations.duckdb import DuckDBDestination
-from mogul_assets.store.window import Month, Window
 from mogul_assets_tests.docs.pages import blocks, page
 from mogul_assets_tests.tables import table_of
 

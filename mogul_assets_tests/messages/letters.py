@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from mogul_assets.catalog.datasets import CUSTOM_ATTRIBUTES, CUSTOMERS, MRR_MOVEMENTS, TAGS
+from mogul_assets.catalog.window import Window
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Window
 from mogul_assets_tests.tables import table_of
 
 NOW = datetime(2026, 11, 23, 9, tzinfo=UTC)

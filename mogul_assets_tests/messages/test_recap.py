@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mogul_assets.catalog.datasets import MOVEMENT_TYPES, MRR_MOVEMENTS
+from mogul_assets.catalog.window import Window
 from mogul_assets.messages.periods import last_period
 from mogul_assets.messages.recap import Late, Sum, Threshold, recap
-from mogul_assets.store.window import Window
 from mogul_assets_tests.tables import table_of
 
 MONDAY = datetime(2026, 11, 2, 9, tzinfo=UTC)

@@ -25,11 +25,11 @@ from mogul_assets.assets.common import StoreResource
 from mogul_assets.assets.deliveries import deliver
 from mogul_assets.automation.jobs import RANGE_END, RANGE_START, deliver_range
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.destinations.base import Destination
 from mogul_assets.sandbox import Company
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import DataFile, new_generation
-from mogul_assets.store.window import BEGINNING, Month, Window
 from mogul_assets_tests.account.peers import EAGER, answering
 
 SINCE = Month(2024, 1)

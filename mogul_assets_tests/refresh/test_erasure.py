@@ -13,6 +13,7 @@ from mogul_assets.account.client import Client
 from mogul_assets.account.pages import Page
 from mogul_assets.account.reader import Account
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations import load_type
 from mogul_assets.news import read_news
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
@@ -21,7 +22,6 @@ from mogul_assets.store import erasure
 from mogul_assets.store.store import Store, Watermark
 from mogul_assets.store.table import new_generation
 from mogul_assets.store.tolerant import Rejected
-from mogul_assets.store.window import Month
 from mogul_assets_tests import killing
 from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.refresh import runs

@@ -13,13 +13,13 @@ from msgspec import structs
 from mogul_assets import incremental, refresh
 from mogul_assets.account.lists import PAGE_ROWS
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, INVOICES
+from mogul_assets.catalog.window import Month
 from mogul_assets.refresh import EDITED, GONE, ChecksFailed
 from mogul_assets.sandbox import NO_LIMITS, Fault, Sandbox, generate, live, serve
 from mogul_assets.sandbox.company import NO_DATE
 from mogul_assets.store import erasure
 from mogul_assets.store.shape import typed_datasets
 from mogul_assets.store.store import Store, group_of
-from mogul_assets.store.window import Month
 from mogul_assets_tests.refresh import runs
 
 NOW = datetime(2026, 3, 20, 9, tzinfo=UTC)

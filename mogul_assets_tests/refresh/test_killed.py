@@ -16,10 +16,10 @@ import pytest
 from mogul_assets.account.rates import EcbRates
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.reads import READS
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations import load_type
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import Month
 from mogul_assets_tests import killing
 from mogul_assets_tests.account.peers import EAGER
 from mogul_assets_tests.refresh import runs

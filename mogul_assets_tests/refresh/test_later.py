@@ -9,12 +9,12 @@ from msgspec import structs
 
 from mogul_assets.account.reader import AccountInfo
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import BEGINNING, Month
 from mogul_assets.errors import DataRefused
 from mogul_assets.refresh import NOT_COMPARED, ChecksFailed, account_changed
 from mogul_assets.sandbox import Fault
 from mogul_assets.store.shape import typed_datasets
 from mogul_assets.store.store import group_of
-from mogul_assets.store.window import BEGINNING, Month
 from mogul_assets_tests.refresh import runs
 
 QUIET = {"corrections": 0, "cancellations": 0, "merges": 0, "deletions": 0}

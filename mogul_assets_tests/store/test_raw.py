@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mogul_assets.account.pages import Page
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.store.raw import pages, taken_at
 from mogul_assets.store.store import Store
-from mogul_assets.store.window import BEGINNING, Month, Window
 
 NOW = datetime(2026, 11, 23, 9, 0, 0, 123456, tzinfo=UTC)
 BODIES = (b'{"plans":[]}', b"", '{"na\u00efve": "\U0001f389"}'.encode(), b"\x00\xff not even text", b"x" * 3_000_000)

@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mogul_assets.catalog.columns import Column, Dataset, Group, Kind
+from mogul_assets.catalog.window import Month
 from mogul_assets.store import settle, sql
 from mogul_assets.store.shape import SEQUENCE, order
-from mogul_assets.store.window import Month
 
 SNAPSHOT = Dataset(
     name="seats",

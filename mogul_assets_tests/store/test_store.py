@@ -15,12 +15,12 @@ import pytest
 
 from mogul_assets.account.pages import Page
 from mogul_assets.catalog.datasets import DATASETS
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import StoreBusy, StoreDamaged, StoreTooNew, StoreUnwritable
 from mogul_assets.store import durable, settle
 from mogul_assets.store.store import FORMAT, Store, Watermark
 from mogul_assets.store.table import Table
 from mogul_assets.store.tolerant import Rejected
-from mogul_assets.store.window import BEGINNING, Month, Window
 from mogul_assets_tests import killing
 
 PLANS, INVOICES, ITEMS, MOVEMENTS = (

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from mogul_assets.store.window import BEGINNING, Month, Window
+from mogul_assets.catalog.window import BEGINNING, Month, Window
 
 MONTHS = some.builds(Month, some.integers(3, 9996), some.integers(1, 12))
 WINDOWS = some.builds(

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mogul_assets.messages import spreadsheets as module
+from mogul_assets.destinations import spreadsheets as module
+from mogul_assets.destinations.spreadsheets import spreadsheets
 from mogul_assets.messages.periods import last_period
-from mogul_assets.messages.spreadsheets import spreadsheets
 from mogul_assets_tests.messages import letters
 from mogul_assets_tests.tables import table_of
 

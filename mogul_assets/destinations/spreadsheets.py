@@ -12,10 +12,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mogul_assets.catalog.window import Month
 from mogul_assets.destinations.formats import Layout, Part, readable, writing
 from mogul_assets.messages.periods import Period
 from mogul_assets.store.table import Table
-from mogul_assets.store.window import Month
 
 ROWS = 500_000
 """Of a file, at most: ChartMogul's own limit."""
