@@ -14,7 +14,8 @@ SHOWN = 200
 
 REMEDIES = {
     400: "this is a fault of this program, or account.url is not ChartMogul's API: run `mogul check --account`",
-    401: "the API key is wrong or was deleted: copy it again from ChartMogul's API keys page into the variable that account.api_key names",
+    401: "the API key is wrong or was deleted: copy it again from ChartMogul's API keys page into the variable that"
+    " account.api_key names",
     403: "the key or the account has expired, or may not read this: look at ChartMogul's API keys and plan pages",
     404: "nothing is at this address: account.url must be ChartMogul's API, https://api.chartmogul.com/v1",
     422: "this is a fault of this program, or account.url is not ChartMogul's API: run `mogul check --account`",

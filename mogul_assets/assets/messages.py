@@ -10,7 +10,6 @@ from typing import Any
 
 import dagster as dg
 
-from mogul_assets import news
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, raise_together
 from mogul_assets.assets.datasets import column_schema, key
 from mogul_assets.assets.deliveries import (
@@ -31,7 +30,7 @@ from mogul_assets.catalog.datasets import DATASETS, MOVEMENT_NEWS
 from mogul_assets.catalog.window import Month
 from mogul_assets.destinations.base import Delivered, Destination
 from mogul_assets.errors import DestinationDisabled
-from mogul_assets.refresh import standing
+from mogul_assets.refresh import news, standing
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import group_of
 from mogul_assets.store.table import Table

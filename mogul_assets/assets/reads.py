@@ -8,12 +8,14 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from mogul_assets import incremental, refresh
+from mogul_assets import refresh
+from mogul_assets.account.landing import Progress
 from mogul_assets.account.reader import AccountInfo
 from mogul_assets.assets.common import AccountResource, StoreResource, failures, generation_of, months, span
 from mogul_assets.catalog.reads import READS, Read
 from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.errors import MogulError
+from mogul_assets.refresh import incremental
 from mogul_assets.store.store import RawRead, Store
 
 GROUP = "account"
@@ -212,7 +214,7 @@ def _warn(context: dg.AssetExecutionContext, read: RawRead) -> None:
         context.log.warning(warning)
 
 
-def _progress(context: dg.AssetExecutionContext, read: Read) -> refresh.Progress:
+def _progress(context: dg.AssetExecutionContext, read: Read) -> Progress:
     """One plain line for each tenth of a list."""
     told = 0
 

@@ -22,7 +22,7 @@ from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import MogulError
 from mogul_assets.messages import sending
 from mogul_assets.messages.ledger import Ledger, Standing
-from mogul_assets.news import LOOK_BACK, seen_at
+from mogul_assets.refresh.news import LOOK_BACK, seen_at
 from mogul_assets.settings import Entry
 from mogul_assets.store.store import Store
 

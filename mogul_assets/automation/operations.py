@@ -23,7 +23,7 @@ from mogul_assets.destinations.configured import sending_messages
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.errors import ConfigurationError, DestinationRefused
 from mogul_assets.messages.message import State
-from mogul_assets.news import past_news
+from mogul_assets.refresh.news import past_news
 from mogul_assets.settings import Entry, Settings
 
 

@@ -6,10 +6,10 @@ from datetime import UTC, datetime
 
 import click
 
-from mogul_assets import news
 from mogul_assets.cli import OK, Command
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.destinations.configured import sending_messages
+from mogul_assets.refresh import news
 from mogul_assets.store.table import new_generation
 
 DAY = click.DateTime(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])

@@ -19,7 +19,7 @@ from mogul_assets.automation.jobs import NEWS, deliver_job, news_job
 from mogul_assets.automation.news import AGAIN_AFTER, KEPT_RUNS, news_sensor
 from mogul_assets.destinations.messenger import LedgerResource
 from mogul_assets.messages.message import State
-from mogul_assets.news import LOOK_BACK, read_news
+from mogul_assets.refresh.news import LOOK_BACK, read_news
 from mogul_assets.sandbox.company import generate
 from mogul_assets.sandbox.server import NO_LIMITS, Sandbox, serve
 from mogul_assets.store.table import new_generation

@@ -14,7 +14,7 @@ import pytest
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.window import BEGINNING, Window
-from mogul_assets.incremental import told
+from mogul_assets.refresh.incremental import told
 from mogul_assets.settings import load
 from mogul_assets.store.store import Store
 from mogul_assets_tests.cli.conftest import DESTINATIONS, SANDBOX, SINCE, THIS, complaint

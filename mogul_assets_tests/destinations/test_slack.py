@@ -31,7 +31,7 @@ from mogul_assets.messages import sending
 from mogul_assets.messages.message import Answer, Message, News, Outcome, State, Tried
 from mogul_assets.messages.news import news_of
 from mogul_assets.messages.recap import Late, Listed, Sum
-from mogul_assets.news import read_news
+from mogul_assets.refresh.news import read_news
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import DataFile, Table, new_generation

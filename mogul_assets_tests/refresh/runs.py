@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from aiohttp import web
 
-from mogul_assets import incremental, refresh
+from mogul_assets import refresh
 from mogul_assets.account.client import Client
 from mogul_assets.account.rates import EcbRates, RateProvider
 from mogul_assets.account.reader import Account
@@ -27,6 +27,7 @@ from mogul_assets.automation.jobs import RANGE_END, RANGE_START, deliver_range
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.window import BEGINNING, Month, Window
 from mogul_assets.destinations.base import Destination
+from mogul_assets.refresh import incremental
 from mogul_assets.sandbox import Company
 from mogul_assets.store.store import Store
 from mogul_assets.store.table import DataFile, new_generation

@@ -15,7 +15,7 @@ from mogul_assets.account.reader import Account
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.window import Month
 from mogul_assets.destinations import load_type
-from mogul_assets.news import read_news
+from mogul_assets.refresh.news import read_news
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets.sandbox.company import Deletion, calculate
 from mogul_assets.store import erasure

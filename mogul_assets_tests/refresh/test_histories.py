@@ -14,10 +14,10 @@ import duckdb
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as some
 
-from mogul_assets import incremental
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.window import Month
 from mogul_assets.destinations import load_type
+from mogul_assets.refresh import incremental
 from mogul_assets.sandbox import NO_LIMITS, Sandbox, generate, serve
 from mogul_assets.store.store import Store
 from mogul_assets_tests.refresh import runs

@@ -10,11 +10,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as some
 from msgspec import structs
 
-from mogul_assets import incremental, refresh
+from mogul_assets import refresh
 from mogul_assets.account.lists import PAGE_ROWS
 from mogul_assets.catalog.datasets import CUSTOMER_RECORDS, DATASETS, INVOICES
 from mogul_assets.catalog.window import Month
-from mogul_assets.refresh import EDITED, GONE, ChecksFailed
+from mogul_assets.refresh import EDITED, GONE, ChecksFailed, incremental
 from mogul_assets.sandbox import NO_LIMITS, Fault, Sandbox, generate, live, serve
 from mogul_assets.sandbox.company import NO_DATE
 from mogul_assets.store import erasure

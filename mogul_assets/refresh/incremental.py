@@ -17,7 +17,7 @@ import duckdb
 
 from mogul_assets import refresh
 from mogul_assets.account.chains import NeedsWhole
-from mogul_assets.account.landing import ReadSummary
+from mogul_assets.account.landing import Progress, ReadSummary
 from mogul_assets.account.lists import LISTS, PAGE_ROWS, digest
 from mogul_assets.account.pages import Gathered, PageSink
 from mogul_assets.account.reader import Account
@@ -25,7 +25,6 @@ from mogul_assets.catalog.columns import Dataset
 from mogul_assets.catalog.datasets import DATASETS, MRR_MOVEMENTS
 from mogul_assets.catalog.window import BEGINNING, CLOCKS_APART, Month, Window
 from mogul_assets.errors import StoreDamaged
-from mogul_assets.refresh import Progress
 from mogul_assets.store.shape import typed_columns
 from mogul_assets.store.sql import literal, quoted
 from mogul_assets.store.store import GONE_ENTRIES, RawRead, Store, group_of
