@@ -54,9 +54,9 @@ STATES = (
 https://www.postgresql.org/docs/8.0/errcodes-appendix.html
 """
 
-CONFLICTS = ("40", "42P06", "42P07", "42701", "23505")
+CONFLICTS = ("40", "42P06", "42P07", "42701", "42710", "23505")
 """Two transactions that cannot both be, or two that made the same thing at once: our tables have no unique constraint,
-but the catalogue has."""
+but the catalogue has, of a table's name and of its row type's (42710)."""
 
 _CONFLICT = re.compile(
     r"\A(ERROR:\s*)?10(18|23)\b|^\s*code:\s*10(18|23)\b|Serializable isolation violation"

@@ -758,6 +758,7 @@ def test_the_peer_refuses_what_redshift_refuses(statement, said, here):
         ("XX000", "Disk Full\nDETAIL: node 1023", DestinationRefused, "its disk is full"),
         ("", "connection to server at x, port 1023 failed", DestinationUnavailable, "it cannot be reached"),
         ("23505", "secret", Conflict, ""),
+        ("42710", 'type "plans" already exists', Conflict, ""),
         ("XX000", "S3ServiceException:x,Status 403,Error AccessDenied", DestinationRefused, "S3 does not let"),
         ("XX000", "S3ServiceException:x,Status 503,Error SlowDown", DestinationUnavailable, "cannot reach S3"),
         ("XX000", "S3CurlException: Connection timed out", DestinationUnavailable, "cannot reach S3"),
