@@ -1,6 +1,8 @@
 """What is removed by age, once a day: runs with all they wrote, what no run wrote, messages, and rows in quarantine."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -39,12 +41,15 @@ def purge(
     """Remove what came to its end before this moment.
 
     Of runs those stay that were the last to bring some partition of some asset: without them Dagster would show it
-    as missing. A message that is purged is known no more; see ``Ledger.purge`` for those that are not.
+    as missing; but for that, what they wrote goes. A message that is purged is known no more; see ``Ledger.purge`` for
+    those that are not.
     """
     runs = 0
-    for run_id in _old(instance, before):
-        forget_run(instance, run_id)
-        runs += 1
+    for gone, last in _old(instance, before):
+        for run_id in gone:
+            forget_run(instance, run_id)
+        _empty(instance, last)
+        runs += len(gone)
     log = _sql(instance)
     if log is not None:
         _forget_checks(log, before)
@@ -63,11 +68,41 @@ def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
     """Remove a run with its events and its logs."""
     instance.delete_run(run_id)
     instance.compute_log_manager.delete_logs(prefix=[run_id])
+    shard = _shard(instance, run_id)
+    if shard is not None:
+        shard.unlink(missing_ok=True)
+
+
+def _empty(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
+    """Remove what these runs wrote, but that they were, and what they were the last to bring."""
+    from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags  # noqa: PLC0415 - as below
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as below
+
+    log = _sql(instance)
+    if log is None:
+        return
+    gone = Events.c.run_id.in_(run_ids), Events.c.id.not_in(_newest())
+    with log.index_connection() as connection:
+        full = list(connection.scalars(sa.select(Events.c.run_id).where(*gone).distinct()))
+    for run_id in full:
+        instance.compute_log_manager.delete_logs(prefix=[run_id])
+        shard = _shard(instance, run_id)
+        if shard is not None and shard.exists():
+            # A web server that has shown the run once does not make the file again.
+            with closing(sqlite3.connect(shard, isolation_level=None)) as events:
+                events.execute("DELETE FROM event_logs")
+                events.execute("VACUUM")
+    with log.index_transaction() as connection:
+        connection.execute(Tags.delete().where(Tags.c.event_id.in_(sa.select(Events.c.id).where(*gone))))
+        connection.execute(Events.delete().where(*gone))
+
+
+def _shard(instance: dg.DagsterInstance, run_id: str) -> Path | None:
+    """The file that SQLite keeps for each run, 147 KB of it with nothing left in it; ``None`` on other databases."""
     from dagster._core.storage.event_log import SqliteEventLogStorage  # noqa: PLC0415 - the definitions load without it
 
-    # SQLite keeps a file for each run, 147 KB of it with nothing left in it.
-    if isinstance(instance.event_log_storage, SqliteEventLogStorage):
-        Path(instance.event_log_storage.path_for_shard(run_id)).unlink(missing_ok=True)
+    log = instance.event_log_storage
+    return Path(log.path_for_shard(run_id)) if isinstance(log, SqliteEventLogStorage) else None
 
 
 def purge_schedule(
@@ -88,18 +123,20 @@ def purge_schedule(
     return dg.ScheduleDefinition(job=job, cron_schedule="20 3 * * *", default_status=dg.DefaultScheduleStatus.RUNNING)
 
 
-def _old(instance: dg.DagsterInstance, before: datetime) -> Iterator[str]:
-    """The runs that ended and were made before this moment, but for those that are the last of something."""
+def _old(instance: dg.DagsterInstance, before: datetime) -> Iterator[tuple[list[str], list[str]]]:
+    """The runs that ended and were made before this moment; apart from them, those that are the last of something.
+
+    ``AT_ONCE`` at a time.
+    """
     last = _last(instance)
     old = dg.RunsFilter(statuses=_ENDED, created_before=before)
     cursor = None
     for _ in range(LOOKS):
         ids = instance.get_run_ids(old, cursor=cursor, limit=AT_ONCE)
-        gone = [run_id for run_id in ids if run_id not in last]
-        yield from gone
-        stayed = [run_id for run_id in ids if run_id in last]
         if not ids:
             return
+        stayed = [run_id for run_id in ids if run_id in last]
+        yield [run_id for run_id in ids if run_id not in last], stayed
         cursor = stayed[-1] if stayed else cursor
 
 
@@ -113,22 +150,28 @@ def _sql(instance: dg.DagsterInstance) -> "SqlEventLogStorage | None":
 
 def _last(instance: dg.DagsterInstance) -> set[str]:
     """The runs that were the last to bring some partition of some asset."""
-    from dagster._core.storage.event_log.schema import AssetKeyTable as Assets  # noqa: PLC0415 - as above
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as above
 
     log = _sql(instance)
     if log is None:
         return set()
+    with log.index_connection() as connection:
+        return set(connection.scalars(sa.select(Events.c.run_id).where(Events.c.id.in_(_newest())).distinct()))
+
+
+def _newest() -> sa.Select[tuple[int]]:
+    """The newest materialisation of each partition of each asset, by its id."""
+    from dagster._core.storage.event_log.schema import AssetKeyTable as Assets  # noqa: PLC0415 - as above
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as above
+
     # Of an asset that was wiped, Postgres keeps the events.
     there = sa.select(Assets.c.asset_key).where(Assets.c.last_materialization.is_not(None))
-    newest = (
+    return (
         sa.select(sa.func.max(Events.c.id))
         .where(Events.c.dagster_event_type == dg.DagsterEventType.ASSET_MATERIALIZATION.value)
         .where(Events.c.asset_key.in_(there))
         .group_by(Events.c.asset_key, Events.c.partition)
     )
-    with log.index_connection() as connection:
-        return set(connection.scalars(sa.select(Events.c.run_id).where(Events.c.id.in_(newest)).distinct()))
 
 
 def _forget_checks(log: "SqlEventLogStorage", before: datetime) -> None:

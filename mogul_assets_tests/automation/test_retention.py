@@ -70,6 +70,24 @@ def test_runs_go_with_all_they_wrote_but_those_that_were_the_last_of_a_month(kep
     assert set(kept.get_materialized_partitions(dg.AssetKey("months"))) == {"january", "february"}
 
 
+def test_of_a_run_that_was_the_last_of_something_only_that_stays(kept, store, tmp_path):
+    one, other = (dg.asset(name=name)(lambda: None) for name in ("one", "other"))
+    run = dg.materialize([one, other], instance=kept).run_id
+    newer = dg.materialize([other], instance=kept).run_id
+    purge(kept, store, None, before=NOW - timedelta(days=1))
+    assert len(kept.all_logs(run)) > 10
+    before = {path: path.stat().st_size for path in (tmp_path / "history/runs").glob(f"{run}.db")}
+    for _ in range(2):
+        assert purge(kept, store, None, before=LATER).runs == 0
+    assert all(path.stat().st_size < size for path, size in before.items())
+    assert {event.dagster_event_type for event in kept.all_logs(run)} <= {dg.DagsterEventType.ASSET_MATERIALIZATION}
+    for name, brought_by in (("one", run), ("other", newer)):
+        assert [each.run_id for each in kept.fetch_materializations(dg.AssetKey(name), limit=10).records] == [
+            brought_by
+        ]
+    assert kept.get_run_by_id(run).is_success
+
+
 def test_the_last_run_of_what_was_wiped_goes_too(kept, store):
     gone = brings(kept, "january")
     kept.wipe_assets([dg.AssetKey("months")])
