@@ -20,7 +20,7 @@ test: $(VENV)/installed-test lint peers ## everything that is tested
 	$(BIN)/pytest -n 2 --dist worksteal --cov --cov-report=
 	$(BIN)/coverage report --fail-under=90 | tail -n 40
 
-test-fast: $(VENV)/installed-test ## what needs no peer: under a minute
+test-fast: $(VENV)/installed-test ## what needs no peer: about a minute
 	$(BIN)/pytest -q -n 2 --dist worksteal -m "not peer and not slow"
 
 lint: $(VENV)/installed-test
