@@ -16,7 +16,7 @@ from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.window import Month
 from mogul_assets.errors import MogulError
 from mogul_assets.settings import Entry
-from mogul_assets.store.store import Store
+from mogul_assets.store.store import Store, group_of
 from mogul_assets.timetable import Timetable, cron_of
 
 TICK = "mogul/tick"
@@ -141,7 +141,8 @@ def last_tick(timetable: Timetable, now: datetime) -> datetime:
 
 def served_tick(store: Store, timetable: Timetable, now: datetime) -> datetime | None:
     """The last tick that every dataset which is due then was read at or after; ``None`` where there is none."""
-    read = [refresh.read_at(store, DATASETS[name]) for name in timetable.datasets]
+    one_of_each = {group_of(DATASETS[name]): DATASETS[name] for name in timetable.datasets}
+    read = [refresh.read_at(store, dataset) for dataset in one_of_each.values()]
     known = [at for at in read if at is not None]
     return last_tick(timetable, min(now, *known)) if len(known) == len(read) else None
 

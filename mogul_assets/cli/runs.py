@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from sqlalchemy.exc import DBAPIError
 
+from mogul_assets.alerts import named
 from mogul_assets.assets.reads import WARNINGS
 from mogul_assets.automation.runs import PROCESS, abandoned, process
 from mogul_assets.cli import upgrade
@@ -149,8 +150,7 @@ def _problems(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:
     failed = [event for event in events if event.event_type is DagsterEventType.PIPELINE_FAILURE]
     if not steps:
         return tuple(dict.fromkeys(f"{event.job_name}: {event.message}" for event in failed))
-    more = {reason: f" and {len(names) - 1} more" if names[1:] else "" for reason, names in steps.items()}
-    return tuple(f"{names[0]}{more[reason]}: {reason}" for reason, names in steps.items())
+    return tuple(f"{named(names, shown=1)}: {reason}" for reason, names in steps.items())
 
 
 def _reason(event: dg.DagsterEvent) -> str:
