@@ -543,7 +543,8 @@ def _create(place: Path) -> None:
     """An empty database, whole or not at all: one whose first 12 kB were cut off, DuckDB never opens again."""
     new = place.with_name(f".{place.name}.{token_hex(4)}")
     try:
-        connect(new).close()
+        with connect(new):
+            pass
         try:
             os.link(new, place)  # never over one that another process made meanwhile
         except FileExistsError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Protocol, TypeVar
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
@@ -112,9 +113,9 @@ class _Writer(Protocol):
 class _Lines:
     """JSON lines: objects with every column, JSON as it is. What JSON has no number for is a text, such as ``NaN``."""
 
-    def __init__(self, sink: pa.NativeFile, schema: pa.Schema) -> None:
+    def __init__(self, session: duckdb.DuckDBPyConnection, sink: pa.NativeFile, schema: pa.Schema) -> None:
+        self._session = session
         self._sink = sink
-        self._session = connect()
         self._names = [f"c{place}" for place in range(len(schema))]  # DuckDB folds names: two may be one to it
         values = ", ',', ".join(
             f"{literal(json.dumps(field.name, ensure_ascii=False) + ':')}, coalesce({_json(name, field)}, 'null')"
@@ -168,7 +169,7 @@ def writing(stack: ExitStack, sink: pa.NativeFile, schema: pa.Schema, layout: La
     if layout.compression != "none":
         sink = stack.enter_context(pa.CompressedOutputStream(sink, layout.compression))
     if layout.format == "jsonl":
-        return _Lines(sink, schema)
+        return _Lines(stack.enter_context(connect()), sink, schema)
     options = pyarrow.csv.WriteOptions(eol="\r\n")  # RFC 4180; text is always quoted, so that null is unlike empty
     texts = readable(schema.empty_table()).schema
     writer = stack.enter_context(pyarrow.csv.CSVWriter(sink, texts, write_options=options))

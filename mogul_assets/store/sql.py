@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
 
+_INTERRUPTED = "Query interrupted"
 
+
+@contextmanager
 def connect(
     place: Path | str = ":memory:", *, read_only: bool = False, **options: str | int
-) -> duckdb.DuckDBPyConnection:
+) -> Iterator[duckdb.DuckDBPyConnection]:
     """An open DuckDB, in memory or in a file, with further settings of DuckDB's. In UTC; fetches no extension.
 
     Raises:
         duckdb.Error: the file is held, or is none of DuckDB's.
+        KeyboardInterrupt: a signal came during a query, whatever its handler raised. DuckDB drops that for a
+            ``RuntimeError`` (2.0): Ctrl-C was a failed step, and the run went on.
     """
-    connection = duckdb.connect(  # noqa: TID251 - here
+    with duckdb.connect(  # noqa: TID251 - here
         place, read_only=read_only, config={"autoinstall_known_extensions": False, **options}
-    )
-    connection.execute("SET TimeZone = 'UTC'")  # among the settings it fails: it wants icu before that is loaded
-    return connection
+    ) as connection:
+        connection.execute("SET TimeZone = 'UTC'")  # among the settings it fails: it wants icu before that is loaded
+        try:
+            yield connection
+        except RuntimeError as error:
+            if str(error) == _INTERRUPTED:
+                raise KeyboardInterrupt from error
+            raise
 
 
 def quoted(*names: str) -> str:
