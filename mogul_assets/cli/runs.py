@@ -32,8 +32,6 @@ from mogul_assets.errors import StoreUnwritable
 _FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 """SQLite's words for a disk that takes no more, the second where a file may not grow (its low byte tells the kind)."""
 
-_INTERRUPTIONS = (DagsterExecutionInterruptedError, KeyboardInterrupt)
-
 
 @dataclass(frozen=True)
 class Ran:
@@ -140,7 +138,7 @@ def _interrupted(event: dg.DagsterEvent) -> bool:
     """Dagster takes Ctrl-C for a failure of the step that it met."""
     failed = event.event_type is DagsterEventType.PIPELINE_FAILURE
     error = event.job_failure_data.error if failed else None
-    return error is not None and error.cls_name in {kind.__name__ for kind in _INTERRUPTIONS}
+    return error is not None and error.cls_name == DagsterExecutionInterruptedError.__name__
 
 
 def _problems(events: Sequence[dg.DagsterEvent]) -> tuple[str, ...]:

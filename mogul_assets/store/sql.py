@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from types import FrameType
 
 import duckdb
 
-_INTERRUPTED = "Query interrupted"
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
@@ -19,19 +22,61 @@ def connect(
 
     Raises:
         duckdb.Error: the file is held, or is none of DuckDB's.
-        KeyboardInterrupt: a signal came during a query, whatever its handler raised. DuckDB drops that for a
-            ``RuntimeError`` (2.0): Ctrl-C was a failed step, and the run went on.
     """
-    with duckdb.connect(  # noqa: TID251 - here
-        place, read_only=read_only, config={"autoinstall_known_extensions": False, **options}
-    ) as connection:
+    with (
+        _interruptible(),
+        duckdb.connect(  # noqa: TID251 - here
+            place, read_only=read_only, config={"autoinstall_known_extensions": False, **options}
+        ) as connection,
+    ):
         connection.execute("SET TimeZone = 'UTC'")  # among the settings it fails: it wants icu before that is loaded
+        yield connection
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Ends with what a handler of Ctrl-C raised meanwhile, whatever became of it.
+
+    DuckDB 2.0 drops that for a ``RuntimeError`` during a query, and for an ``InvalidInputException`` where it asks
+    Python for rows: Ctrl-C was a failed step, and the run went on.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no signal arrives
+        yield
+        return
+    raised: list[BaseException] = []
+    with ExitStack() as stack:
+        for number in _STOPPING:
+            stack.enter_context(_noted(number, raised))
         try:
-            yield connection
-        except RuntimeError as error:
-            if str(error) == _INTERRUPTED:
-                raise KeyboardInterrupt from error
+            yield
+        except Exception:
+            if not raised:
+                raise
+        if raised:
+            raise raised[0] from None
+
+
+@contextmanager
+def _noted(number: signal.Signals, raised: list[BaseException]) -> Iterator[None]:
+    """Keeps what the signal's handler raises."""
+    handler = signal.getsignal(number)
+    if not callable(handler):
+        yield
+        return
+
+    def noting(number: int, frame: FrameType | None) -> None:
+        try:
+            handler(number, frame)
+        except BaseException as error:
+            raised.append(error)
             raise
+
+    signal.signal(number, noting)
+    try:
+        yield
+    finally:
+        if signal.getsignal(number) is noting:  # a generator may end long after what it was begun in
+            signal.signal(number, handler)
 
 
 def quoted(*names: str) -> str:

@@ -4,8 +4,10 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import duckdb
+import pyarrow as pa
 import pytest
 
 from mogul_assets.store.sql import connect
@@ -41,26 +43,57 @@ def test_a_file_may_be_opened_for_reading_alone_with_further_settings(tmp_path):
             connection.execute("DROP TABLE plan")
 
 
-def test_ctrl_c_during_a_query_is_no_error_that_somebody_takes_for_a_failure(stopping):
-    with pytest.raises(KeyboardInterrupt), connect() as connection:  # noqa: PT012 - the signal meets the query
-        stopping.start()
-        connection.execute("SELECT count(DISTINCT hash(range)) FROM range(40000000)").fetchall()
+class _Stopped(BaseException):
+    """What the handler of Ctrl-C raises here, as Dagster's does."""
 
 
 @pytest.fixture
-def stopping():
-    """A signal to come, whose handler raises an error of its own."""
+def handler():
+    def stop(_number, _frame):
+        raise _Stopped
 
-    def stopped(_number, _frame):
-        raise InterruptedError
+    before = signal.signal(signal.SIGINT, stop)
+    yield stop
+    signal.signal(signal.SIGINT, before)
 
-    before = signal.signal(signal.SIGUSR1, stopped)
-    sender = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
-    yield sender
-    sender.cancel()
-    signal.signal(signal.SIGUSR1, before)
+
+@pytest.mark.usefixtures("handler")
+def test_ctrl_c_during_a_query_is_no_error_that_somebody_takes_for_a_failure():
+    sender = threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(_Stopped), connect() as connection:  # noqa: PT012 - the signal is to meet the query
+        sender.start()
+        connection.execute("SELECT count(DISTINCT hash(range)) FROM range(20000000)").fetchall()
+
+
+@pytest.mark.usefixtures("handler")
+def test_nor_is_it_one_where_duckdb_asks_python_for_rows():
+    rows = pa.table({"mrr": [1]})
+
+    def batches():
+        yield from rows.to_batches()
+        signal.raise_signal(signal.SIGINT)
+        yield from rows.to_batches()
+
+    with pytest.raises(_Stopped), connect(threads=1) as connection:  # noqa: PT012 - rows are asked for by the second
+        connection.register("movements", pa.RecordBatchReader.from_batches(rows.schema, batches()))
+        connection.execute("SELECT sum(mrr) FROM movements").fetchall()
+
+
+def test_afterwards_ctrl_c_is_handled_as_before(handler):
+    with connect():
+        pass
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_another_error_stays_what_it_is():
     with pytest.raises(RuntimeError, match="not ours"), connect():
         raise RuntimeError("not ours")
+
+
+def test_beside_the_main_thread_nobody_handles_signals():
+    def one():
+        with connect() as connection:
+            return connection.execute("SELECT 1").fetchall()
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(one).result() == [(1,)]
