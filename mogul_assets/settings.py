@@ -590,6 +590,7 @@ def describe(error: ValidationError, *, within: str = "") -> str:
         "extra_forbidden": "there is no such setting",
         "missing": "is missing",
         "model_type": "is not a mapping of settings",
+        "string_type": "should be a text, written here as it is: {env: NAME} is for secrets",
     }.get(first["type"], first["msg"].removeprefix("Value error, "))
     return f"{place}: {message}" if place else message
 

@@ -37,7 +37,8 @@ _CHANGED = (
     "mogul.yaml has changed since Dagster loaded it. Runs go by what it says now; schedules, new destinations and this "
     "page do after *Deployment → Reload all*."
 )
-_LEFT = (State.WAITING, State.FAILED, State.UNKNOWN)
+LEFT = (State.WAITING, State.FAILED, State.UNKNOWN)
+"""What is not over: messages that wait, were given up, or of which nobody knows whether they arrived."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,8 @@ class Standing:
     problem: str | None = None
     """What keeps it from being delivered to at all."""
     messages: Mapping[State, int] = field(default_factory=dict)
+    messages_due_at: datetime | None = None
+    """When the next of them is tried, where it is not disabled."""
     now: datetime = field(default_factory=sending.now)
     loaded: bool = True
     """Whether the file still says what Dagster has loaded."""
@@ -84,7 +87,7 @@ class Standing:
         name = self.entry.name
         parts = [f"## {name}: {self.word}", "" if self.loaded else _CHANGED, self._wrong(), self._deliveries()]
         if self.messages:
-            parts.append("Messages: " + ", ".join(f"{self.messages.get(one, 0):,} {one.value}" for one in _LEFT))
+            parts.append("Messages: " + ", ".join(f"{self.messages.get(one, 0):,} {one.value}" for one in LEFT))
         commands = [f"mogul {what} {name}" for what in ("sync", "preview", "destinations test", "destinations edit")]
         commands.append(f"mogul destinations {'resume' if self.entry.paused else 'pause'} {name}")
         parts += [self._settings(), "### Commands", "\n".join(f"- `{command}`" for command in commands)]
@@ -152,7 +155,7 @@ def status_assets(
     def observe_status(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
         wanted = [one for one in entries if dg.AssetKey([one.name, STATUS]) in context.selected_asset_keys]
         concerns(context.instance, context.run, *(one.name for one in wanted))
-        for standing in standings(wanted, destinations, settings):
+        for standing in standings(wanted, destinations, settings, Store(settings.store.path)):
             yield dg.ObserveResult(
                 asset_key=[standing.entry.name, STATUS],
                 metadata=_metadata(standing),
@@ -175,7 +178,7 @@ def status_sensor(
     )
     def sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         before: dict[str, str] = json.loads(context.cursor or "{}")
-        found = standings(entries, destinations, settings)
+        found = standings(entries, destinations, settings, Store(settings.store.path))
         now = {standing.entry.name: _version(standing) for standing in found}
         changed = [one for one in found if before.get(one.entry.name) != now[one.entry.name]]
         return dg.SensorResult(
@@ -192,25 +195,26 @@ def status_sensor(
     return sensor
 
 
-def standings(entries: Sequence[Entry], destinations: Mapping[str, Destination], settings: Settings) -> list[Standing]:
+def standings(
+    entries: Sequence[Entry], destinations: Mapping[str, Destination], settings: Settings, store: Store
+) -> list[Standing]:
     """How each of them stands, by what store and ledger know; connects to none."""
-    opened, ledger = Store(settings.store.path), LedgerResource.of(settings.ledger)
-    now, found = datetime.now(UTC), []
+    ledger, now, found = LedgerResource.of(settings.ledger), datetime.now(UTC), []
     loaded = digest_of(settings.file) == settings.digest
     for entry in entries:
-        problem, messages = configuration_problem(destinations[entry.name]), {}
+        problem, messages, due = configuration_problem(destinations[entry.name]), {}, None
         if entry.habits.messages and not isinstance(destinations[entry.name], Misconfigured):
             try:
                 with ledger.open() as known:
-                    messages = dict(known.counts(entry.name))
+                    messages, due = dict(known.counts(entry.name)), known.next_due().get(entry.name)
                     standing = next((one for one in known.known() if one.name == entry.name), None)
             except MogulError as error:
                 problem = problem or str(error)
             else:
                 if standing is not None and standing.disabled_at is not None:
                     problem = f"disabled: {standing.disabled_reason} → mogul destinations resume {entry.name}"
-        marks = {name: opened.watermark(entry.name, name) for name in entry.datasets}
-        found.append(Standing(entry, marks, problem, messages, now, loaded))
+        marks = {name: store.watermark(entry.name, name) for name in entry.datasets}
+        found.append(Standing(entry, marks, problem, messages, due, now, loaded))
     return found
 
 

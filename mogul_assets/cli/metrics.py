@@ -60,7 +60,7 @@ def command(project: Project, *, port: int | None, host: str) -> int:
 def text(project: Project) -> str:
     """All of it, at this moment. Raises what reading ``mogul.yaml``, the store or the ledger does."""
     now = datetime.now(UTC)
-    deliveries = [state for entry in project.settings.destinations.values() for state in states(project, entry.name)]
+    deliveries = states(project)
     return exposed([*_of_deliveries(deliveries, now), _of_messages(project), *_of_account(project, now)])
 
 

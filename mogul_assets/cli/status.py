@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
 from rich.filesize import decimal
 
-from mogul_assets.assets.deliveries import configuration_problem
-from mogul_assets.automation.freshness import overdue_since
+from mogul_assets.automation.status import LEFT, Standing, standings
 from mogul_assets.cli import FAILED, OK, Command, shown
 from mogul_assets.cli.project import Project, pass_project
-from mogul_assets.messages.message import State
+from mogul_assets.store.store import Watermark
 
 COLUMNS = (
     *("destination", "dataset", "last success", "rows:", "size:", "generation"),
@@ -69,7 +69,7 @@ def command(project: Project, destinations: tuple[str, ...], *, as_json: bool) -
     Ends with 1 where a delivery failed since its last success, never took place, or is stale: two hours after its
     schedule's last tick nothing newer has arrived. What is paused counts for nothing.
     """
-    found = [state for entry in project.entries(destinations) for state in states(project, entry.name)]
+    found = states(project, *destinations)
     if as_json:
         shown.as_json(found)
     else:
@@ -105,42 +105,31 @@ def _stale(tick: datetime | None) -> str:
     return "" if tick is None else f"stale: due at {tick:%Y-%m-%d %H:%M} UTC → is the daemon running? mogul ui"
 
 
-def states(project: Project, destination: str) -> list[Status]:
-    """How each delivery to a destination stands."""
-    problem, entry = configuration_problem(project.destination(destination)), project.settings.entry(destination)
-    now = datetime.now(UTC)
-    found = [
-        Status(
-            destination,
+def states(project: Project, *destinations: str) -> list[Status]:
+    """How each delivery to these destinations stands."""
+    entries = project.entries(destinations)
+    known = {entry.name: project.destination(entry.name) for entry in entries}
+    found = standings(entries, known, project.settings, project.store)
+    return [state for standing in found for state in _states(standing)]
+
+
+def _states(standing: Standing) -> Iterator[Status]:
+    entry, late, sends = standing.entry, standing.late, standing.entry.habits.messages
+    left = {word: standing.messages.get(word, 0) for word in LEFT}
+    for dataset in entry.datasets or ("none",):
+        mark = standing.marks.get(dataset, Watermark())
+        error = standing.problem or mark.error
+        yield Status(
+            entry.name,
             dataset,
             mark.delivered_at,
             mark.rows,
             mark.bytes,
             mark.generation,
-            problem or mark.error,
+            error,
             mark.failures,
-            mark.due_at,
-            overdue_since=overdue_since(entry, dataset, mark.delivered_at, now),
+            (standing.messages_due_at if error else None) if sends else mark.due_at,
+            messages=", ".join(f"{count:,} {word.value}" for word, count in left.items() if count),
+            overdue_since=late.get(dataset),
             paused=entry.paused,
         )
-        for dataset in entry.datasets or ("none",)
-        for mark in [project.store.watermark(destination, dataset)]
-    ]
-    return [_told(project, state) for state in found] if entry.habits.messages else found
-
-
-def _told(project: Project, state: Status) -> Status:
-    """With what the ledger knows: whether the destination is disabled, what waits, and when it is tried again."""
-    with project.ledger() as ledger:
-        standing = next((one for one in ledger.known() if one.name == state.destination), None)
-        counts, due = ledger.counts(state.destination), ledger.next_due().get(state.destination)
-    disabled = standing is not None and standing.disabled_at is not None
-    left = {word: counts.get(word, 0) for word in (State.WAITING, State.FAILED, State.UNKNOWN)}
-    return replace(
-        state,
-        error=f"disabled: {standing.disabled_reason} → mogul destinations resume {state.destination}"
-        if standing is not None and disabled
-        else state.error,
-        due_at=due if state.error and not disabled else None,
-        messages=", ".join(f"{count:,} {word.value}" for word, count in left.items() if count),
-    )

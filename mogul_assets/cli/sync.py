@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +24,7 @@ from mogul_assets.catalog.window import Month
 from mogul_assets.cli import FAILED, OK, Command, pretend, shown
 from mogul_assets.cli.project import Project, pass_project
 from mogul_assets.cli.runs import Ran, instance, run
+from mogul_assets.cli.status import states
 from mogul_assets.settings import Entry
 
 
@@ -93,15 +95,27 @@ def deliveries(
     entries: Sequence[Entry],
     deliver: Callable[[dg.DagsterInstance, Entry], Ran],
 ) -> list[Ran]:
-    """A run for each destination. One that is configured wrong is not started, and says why."""
+    """A run for each destination. One that is configured wrong is not started, and says why.
+
+    Where what failed is to be tried again and nobody is there who would, a warning says so.
+    """
 
     def one(entry: Entry) -> Ran:
         problem = configuration_problem(project.destination(entry.name))
         if problem is not None:
             return Ran(deliver_job_name(entry.name), problems=(problem,))
-        return deliver(on, entry)
+        ran = deliver(on, entry)
+        if ran.ok or not any(state.due_at for state in states(project, entry.name)) or _watched(on):
+            return ran
+        alone = f"{entry.name}: no daemon runs that tries it again → mogul ui, or: mogul sync {entry.name}"
+        return replace(ran, warnings=(*ran.warnings, alone))
 
     return [one(entry) for entry in entries]
+
+
+def _watched(on: dg.DagsterInstance) -> bool:
+    """Whether Dagster's daemon runs, whose sensor ``retries`` does what a failure says is done."""
+    return all(daemon.healthy for daemon in on.get_daemon_statuses().values())
 
 
 def told(ran: Sequence[Ran], *, as_json: bool = False, quiet: bool = False) -> int:

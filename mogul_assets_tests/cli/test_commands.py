@@ -5,12 +5,14 @@ import os
 import re
 import signal
 from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import duckdb
 import msgspec
 import pytest
+from dagster._daemon.types import DaemonHeartbeat
 
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.catalog.window import BEGINNING, Window
@@ -188,10 +190,22 @@ def test_one_destination_that_fails_stops_no_other(synced):
     assert "Traceback" not in stderr
     (told,) = (line for line in stderr.splitlines() if line.startswith("mogul: "))
     assert re.match(rf"mogul: warehouse/\w+ and {len(DATASETS) - 1} more: .* is held by process {os.getpid()}", told)
+    assert "warning: warehouse: no daemon runs that tries it again" in stdout
     after = states(synced)
     assert after["warehouse", "tags"]["error"]
     assert after["lake", "tags"]["error"] is None
     assert synced.mogul("status").exit_code == 1
+
+
+def test_beside_a_daemon_what_failed_is_tried_again_as_it_says(synced):
+    with dg.DagsterInstance.from_config(str(synced.folder)) as instance:
+        for kind in instance.get_required_daemon_types():
+            instance.add_daemon_heartbeat(DaemonHeartbeat(datetime.now(UTC).timestamp(), kind, "here"))
+    with duckdb.connect(str(synced.folder / "out/mogul.duckdb")):
+        process = synced.start("sync", "warehouse")
+        stdout, _ = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "no daemon" not in stdout
 
 
 def test_what_is_held_back_says_the_command_that_lets_it_through(synced):
