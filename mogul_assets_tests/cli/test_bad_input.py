@@ -66,6 +66,7 @@ def test_wrong_usage_is_told_with_what_is_right(place, arguments, says):
     [
         ("{type: files, path: x, datasets: [nonsense]}", "unknown dataset 'nonsense'"),
         ("{type: files, path: x, colour: red}", "colour: there is no such setting"),
+        ("{type: files, path: {env: FOLDER}}", "path: should be a text, written here as it is"),
         ("{type: nothing}", "there is no destination type 'nothing'"),
         ("{path: x}", "it names no type"),
         ("{type: files, path: x, schedule: sometimes}", "'sometimes' is no schedule"),

@@ -133,6 +133,16 @@ def test_a_ledger_that_cannot_be_used_is_found_by_the_check(hooked):
     assert "LEDGER_URL is not set" in checked.stdout
 
 
+def test_and_the_status_says_it_of_who_sends_messages_alone(hooked):
+    file = hooked.folder / "mogul.yaml"
+    hooked.write(f"{file.read_text()}ledger: {{url: {{env: LEDGER_URL}}}}\n")
+    found = hooked.mogul("status", "--json", LEDGER_URL=None)
+    assert found.exit_code == 1
+    errors = {one["destination"]: one["error"] for one in json.loads(found.stdout)}
+    assert "LEDGER_URL is not set" in errors.pop("hook")
+    assert errors == {"lake": None}
+
+
 def test_a_test_message_is_sent_where_it_is_asked_for(hooked, receiver):
     assert hooked.mogul("destinations", "test", "hook").exit_code == 0
     assert not receiver.messages
