@@ -16,38 +16,13 @@ from mogul_assets.catalog.window import BEGINNING
 from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Outcome
 from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint, is_json
-from mogul_assets.destinations.log import KEPT, LOST, Entry
+from mogul_assets.destinations.log import KEPT, LOG, LOG_SCHEMA, LOST, Entry
 from mogul_assets.errors import DestinationRefused
 from mogul_assets.store.sql import literal
 from mogul_assets.store.table import Table
 
-LOG = "mogul_deliveries"
 CREATED = "created"
 """The outcome in the one row of the log, for each dataset, that deliveries lock: no delivery itself."""
-
-LOG_SCHEMA = pa.schema(
-    [
-        pa.field(name, kind.arrow, metadata={"description": text})
-        for name, kind, text in (
-            ("dataset", Kind.TEXT, "The dataset, as its table is named"),
-            ("generation", Kind.TEXT, "The refresh of the account that was delivered; sorts by time"),
-            ("window_start", Kind.MOMENT, "First moment that was replaced; null where there is none"),
-            ("window_end", Kind.MOMENT, "First moment after what was replaced; null where there is none"),
-            ("rows", Kind.INT, "Rows sent"),
-            ("bytes", Kind.INT, "Bytes sent, as compressed Parquet"),
-            ("schema_fingerprint", Kind.TEXT, "Changes when the columns do"),
-            ("started_at", Kind.MOMENT, "When the delivery began"),
-            ("finished_at", Kind.MOMENT, "When the delivery ended"),
-            (
-                "outcome",
-                Kind.TEXT,
-                "delivered, superseded (nothing changed), lost (the table is gone), created (to be locked)",
-            ),
-            ("delivery_id", Kind.TEXT, "The delivery, as Dagster shows it too"),
-        )
-    ],
-    metadata={"description": "What was delivered here, and when. One row a delivery, written in its transaction."},
-)
 
 _COPY = "__mogul_new"
 """Ends the name of a column that is taking another's place."""

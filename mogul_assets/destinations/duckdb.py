@@ -32,7 +32,7 @@ from mogul_assets.destinations.base import (
     Preview,
 )
 from mogul_assets.destinations.columns import Evolution, description, distinct, fingerprint
-from mogul_assets.destinations.log import KEPT, LOST, Entry
+from mogul_assets.destinations.log import KEPT, LOG, LOG_SCHEMA, LOST, Entry
 from mogul_assets.destinations.relations import differences, fold, moment, parquet, types
 from mogul_assets.errors import DestinationRefused, DestinationUnreachable, MogulError, StoreDamaged
 from mogul_assets.store.person import Person
@@ -42,21 +42,6 @@ from mogul_assets.store.table import Table
 T = TypeVar("T")
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-LOG = "mogul_deliveries"
-_LOG_COLUMNS = {  # the fields of an Entry, in their order
-    "dataset": "VARCHAR",
-    "generation": "VARCHAR",
-    "window_start": "TIMESTAMPTZ",
-    "window_end": "TIMESTAMPTZ",
-    "rows": "BIGINT",
-    "bytes": "BIGINT",
-    "schema_fingerprint": "VARCHAR",
-    "started_at": "TIMESTAMPTZ",
-    "finished_at": "TIMESTAMPTZ",
-    "outcome": "VARCHAR",
-    "delivery_id": "VARCHAR",
-}
 
 _WIDENS = frozenset(
     {
@@ -298,7 +283,7 @@ class DuckDBDestination(history.KeepsHistory):
 
     def _replaced(self, connection: duckdb.DuckDBPyConnection, table: Table) -> _Replaced:
         connection.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(self.schema_)}")
-        log = ", ".join(f"{name} {kind}" for name, kind in _LOG_COLUMNS.items())
+        log = ", ".join(f"{name} {kind}" for name, kind in types(LOG_SCHEMA).items())
         connection.execute(f"CREATE TABLE IF NOT EXISTS {self._table(LOG)} ({log})")
         held = self._held(connection, table.dataset)
         if not held:
@@ -419,7 +404,7 @@ class DuckDBDestination(history.KeepsHistory):
         return [f"COMMENT ON {target} IS {literal(text)}" for target, text in targets if text]
 
     def _logged(self, connection: duckdb.DuckDBPyConnection, entry: Entry) -> None:
-        places = ", ".join("?" for _ in _LOG_COLUMNS)
+        places = ", ".join("?" for _ in LOG_SCHEMA)
         connection.execute(f"INSERT INTO {self._table(LOG)} VALUES ({places})", msgspec.structs.astuple(entry))
         connection.execute(
             f"DELETE FROM {self._table(LOG)} WHERE dataset = ? AND finished_at < ?",

@@ -5,10 +5,40 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import pyarrow as pa
 
+from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations.base import Delivered, Outcome
 from mogul_assets.destinations.columns import fingerprint
 from mogul_assets.store.table import Table
+
+LOG = "mogul_deliveries"
+"""Its table."""
+
+LOG_SCHEMA = pa.schema(
+    [
+        pa.field(name, kind.arrow, metadata={"description": text})
+        for name, kind, text in (
+            ("dataset", Kind.TEXT, "The dataset, as its table is named"),
+            ("generation", Kind.TEXT, "The refresh of the account that was delivered; sorts by time"),
+            ("window_start", Kind.MOMENT, "First moment that was replaced; null where there is none"),
+            ("window_end", Kind.MOMENT, "First moment after what was replaced; null where there is none"),
+            ("rows", Kind.INT, "Rows sent"),
+            ("bytes", Kind.INT, "Bytes sent, as compressed Parquet"),
+            ("schema_fingerprint", Kind.TEXT, "Changes when the columns do"),
+            ("started_at", Kind.MOMENT, "When the delivery began"),
+            ("finished_at", Kind.MOMENT, "When the delivery ended"),
+            (
+                "outcome",
+                Kind.TEXT,
+                "delivered, superseded (nothing changed), lost (the table is gone), created (to be locked)",
+            ),
+            ("delivery_id", Kind.TEXT, "The delivery, as Dagster shows it too"),
+        )
+    ],
+    metadata={"description": "What was delivered here, and when. One row a delivery, written in its transaction."},
+)
+"""The fields of an ``Entry``, in their order."""
 
 KEPT = timedelta(days=400)
 """How far the log reaches back, for each dataset."""

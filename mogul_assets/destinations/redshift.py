@@ -25,7 +25,8 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations.base import Capabilities, Leftover, Permission, Secret
 from mogul_assets.destinations.columns import conformed, conforms
-from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, escaped, utc
+from mogul_assets.destinations.dialect import Dialect, Held, There, ascii_lower, escaped, utc
+from mogul_assets.destinations.log import LOG
 from mogul_assets.destinations.redshift_errors import GRANTS, database_error, s3_error
 from mogul_assets.destinations.trial import Trial
 from mogul_assets.destinations.warehouse import Conflict, Session, Warehouse

@@ -21,7 +21,8 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.catalog.datasets import DATASETS
 from mogul_assets.destinations import snowflake_stage
 from mogul_assets.destinations.base import Capabilities, Leftover, Permission, Secret
-from mogul_assets.destinations.dialect import LOG, Dialect, Held, There, ascii_lower, ascii_upper, escaped, utc
+from mogul_assets.destinations.dialect import Dialect, Held, There, ascii_lower, ascii_upper, escaped, utc
+from mogul_assets.destinations.log import LOG
 from mogul_assets.destinations.snowflake_errors import GRANTS, broken, meaning
 from mogul_assets.destinations.snowflake_stage import Bucket, GoogleBucket, S3Bucket, Staged
 from mogul_assets.destinations.trial import Trial

@@ -28,9 +28,9 @@ from mogul_assets.catalog.columns import Kind
 from mogul_assets.destinations import history
 from mogul_assets.destinations.base import Delivered, Leftover, Outcome, Preview
 from mogul_assets.destinations.columns import is_json
-from mogul_assets.destinations.dialect import CREATED, LOG, Dialect, Statements, There, kind_of
+from mogul_assets.destinations.dialect import CREATED, Dialect, Statements, There, kind_of
 from mogul_assets.destinations.limits import Oversize, fitting
-from mogul_assets.destinations.log import Entry
+from mogul_assets.destinations.log import LOG, Entry
 from mogul_assets.destinations.relations import differences, parquet, types
 from mogul_assets.errors import (
     DestinationRefused,

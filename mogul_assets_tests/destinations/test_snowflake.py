@@ -22,7 +22,7 @@ from mogul_assets.catalog.window import Month, Window
 from mogul_assets.destinations import warehouse
 from mogul_assets.destinations.base import Outcome, Secret
 from mogul_assets.destinations.configured import settings_of
-from mogul_assets.destinations.dialect import LOG
+from mogul_assets.destinations.log import LOG
 from mogul_assets.destinations.snowflake import DIALECT, SnowflakeDestination
 from mogul_assets.destinations.snowflake_errors import CODES, GRANTS, HTTP, meaning
 from mogul_assets.destinations.snowflake_stage import GoogleBucket, Staged, told
