@@ -75,7 +75,6 @@ def forget_run(instance: dg.DagsterInstance, run_id: str) -> None:
 
 def _empty(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
     """Remove what these runs wrote, but that they were, and what they were the last to bring."""
-    from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags  # noqa: PLC0415 - as below
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as below
 
     log = _sql(instance)
@@ -84,6 +83,8 @@ def _empty(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
     gone = Events.c.run_id.in_(run_ids), Events.c.id.not_in(_newest())
     with log.index_connection() as connection:
         full = list(connection.scalars(sa.select(Events.c.run_id).where(*gone).distinct()))
+    if not full:  # as on every night but one
+        return
     for run_id in full:
         instance.compute_log_manager.delete_logs(prefix=[run_id])
         shard = _shard(instance, run_id)
@@ -93,8 +94,7 @@ def _empty(instance: dg.DagsterInstance, run_ids: Sequence[str]) -> None:
                 events.execute("DELETE FROM event_logs")
                 events.execute("VACUUM")
     with log.index_transaction() as connection:
-        connection.execute(Tags.delete().where(Tags.c.event_id.in_(sa.select(Events.c.id).where(*gone))))
-        connection.execute(Events.delete().where(*gone))
+        _forget_events(connection, sa.select(Events.c.id).where(*gone))
 
 
 def _shard(instance: dg.DagsterInstance, run_id: str) -> Path | None:
@@ -191,7 +191,6 @@ def _forget_runless(log: "SqlEventLogStorage", before: datetime) -> None:
     The 1,440 of a day take 0.1 s, and 100,000, of 1 GB, that nobody removed before, 6 s once.
     """
     from dagster._core.instance import RUNLESS_RUN_ID  # noqa: PLC0415 - as above
-    from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags  # noqa: PLC0415 - as above
     from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as above
 
     kind, event = Events.c.dagster_event_type, Events.c.id
@@ -208,5 +207,13 @@ def _forget_runless(log: "SqlEventLogStorage", before: datetime) -> None:
     # SQLite has them in a file of their own and in the index.
     for opened in (log.run_connection(RUNLESS_RUN_ID), log.index_transaction()):
         with opened as connection:
-            connection.execute(Tags.delete().where(Tags.c.event_id.in_(gone)))
-            connection.execute(Events.delete().where(event.in_(gone)))
+            _forget_events(connection, gone)
+
+
+def _forget_events(connection: sa.Connection, gone: sa.Select[tuple[int]]) -> None:
+    """Remove the events of these ids, with their tags."""
+    from dagster._core.storage.event_log.schema import AssetEventTagsTable as Tags  # noqa: PLC0415 - as above
+    from dagster._core.storage.event_log.schema import SqlEventLogStorageTable as Events  # noqa: PLC0415 - as above
+
+    connection.execute(Tags.delete().where(Tags.c.event_id.in_(gone)))
+    connection.execute(Events.delete().where(Events.c.id.in_(gone)))

@@ -199,23 +199,40 @@ def standings(
     entries: Sequence[Entry], destinations: Mapping[str, Destination], settings: Settings, store: Store
 ) -> list[Standing]:
     """How each of them stands, by what store and ledger know; connects to none."""
-    ledger, now, found = LedgerResource.of(settings.ledger), datetime.now(UTC), []
-    loaded = digest_of(settings.file) == settings.digest
-    for entry in entries:
-        problem, messages, due = configuration_problem(destinations[entry.name]), {}, None
-        if entry.habits.messages and not isinstance(destinations[entry.name], Misconfigured):
-            try:
-                with ledger.open() as known:
-                    messages, due = dict(known.counts(entry.name)), known.next_due().get(entry.name)
-                    standing = next((one for one in known.known() if one.name == entry.name), None)
-            except MogulError as error:
-                problem = problem or str(error)
-            else:
-                if standing is not None and standing.disabled_at is not None:
-                    problem = f"disabled: {standing.disabled_reason} → mogul destinations resume {entry.name}"
-        marks = {name: store.watermark(entry.name, name) for name in entry.datasets}
-        found.append(Standing(entry, marks, problem, messages, due, now, loaded))
-    return found
+    now, loaded = datetime.now(UTC), digest_of(settings.file) == settings.digest
+    problems = {entry.name: configuration_problem(destinations[entry.name]) for entry in entries}
+    messengers = [
+        entry.name
+        for entry in entries
+        if entry.habits.messages and not isinstance(destinations[entry.name], Misconfigured)
+    ]
+    messages: dict[str, dict[State, int]] = {}
+    due: dict[str, datetime] = {}
+    if messengers:
+        try:
+            with LedgerResource.of(settings.ledger).open() as ledger:
+                messages = {name: ledger.counts(name) for name in messengers}
+                due, known = ledger.next_due(), ledger.known()
+        except MogulError as error:
+            problems |= {name: problems[name] or str(error) for name in messengers}
+        else:
+            problems |= {
+                one.name: f"disabled: {one.disabled_reason} → mogul destinations resume {one.name}"
+                for one in known
+                if one.name in messengers and one.disabled_at is not None
+            }
+    return [
+        Standing(
+            entry,
+            {name: store.watermark(entry.name, name) for name in entry.datasets},
+            problems[entry.name],
+            messages.get(entry.name, {}),
+            due.get(entry.name) if entry.name in messages else None,
+            now,
+            loaded,
+        )
+        for entry in entries
+    ]
 
 
 def _metadata(standing: Standing) -> dict[str, Any]:
